@@ -1,0 +1,6 @@
+"""Where bytes come from: files, and memory that the caller owns. Nothing here knows a network or starts a thread."""
+
+from .base import HASH_WINDOW, PartReader, Source
+from .resolve import resolve
+
+__all__ = ["HASH_WINDOW", "PartReader", "Source", "resolve"]

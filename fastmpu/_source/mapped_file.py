@@ -1,0 +1,260 @@
+"""A regular file as a source: hashed through a map where that is safe, read with `preadv` where it is not.
+
+A map saves a copy of every byte, but a map of a file that someone truncates is a trap: touching it ends the process. So
+the map is used under a read lease only (`lease.py`), which makes the truncater wait, and only on file systems where a
+lease keeps everybody away (`mounts.py`). When someone comes, all maps are closed, then the lease is given up, and
+reading goes on with `preadv`. Whether the bytes changed is another question, which `check` answers for both ways.
+
+Threads and locks. Workers call `feed` and `view` on readers of their own; one guard thread of the upload calls
+`serve_lease`; anyone calls `check`.
+- `FilePart._lock` is held while a window of the map is brought in and read, some 0.1 ms (longer only if the disk is
+  slow), and while the map is made or closed. `preadv` needs no lock.
+- `File._guard` is held while readers come and go, and while the lease is given up. Order: `_guard`, then a reader's
+  lock. A reader that finds the lease breaking therefore gives up its own lock first.
+- `File._lease` is set to None, under `_guard`, before the first map is closed, and each reader looks at it again under
+  its own lock: once `_give_up_lease` has had that lock, this reader touches no map any more.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import mmap
+import os
+import threading
+from typing import Final, Literal
+
+from .._sizes import MiB
+from ..errors import SourceChangedError, SourceError, UsageError
+from .base import HASH_WINDOW, PartReader, Reading, Source, Update, check_range
+from .file_map import FileMap, can_populate
+from .identity import Identity
+from .lease import Lease, LeaseRefusedError
+from .mounts import LOCAL, file_system_of
+
+Read = Literal["auto", "mmap", "pread"]
+
+# A map covers at most this much and then moves on, so that the resident pages follow what is in flight. Making and
+# closing one costs about 0.1 ms with several threads, since every core is told: 4 MiB maps cost a fifth more CPU than
+# 16 MiB.
+_MAP_SPAN: Final = 16 * MiB
+# Below this, asking for a lease costs more than the copy it saves (some 60 us a MiB).
+_MAP_FROM: Final = 8 * MiB
+
+_log = logging.getLogger("fastmpu")
+
+
+class File(Source):
+    """An open regular file. Owns `fd` (open for reading only) from the call on, also when it raises."""
+
+    def __init__(self, fd: int, name: str, *, read: Read = "auto", mountinfo: str | None = None) -> None:
+        self.name = name
+        self._fd = fd
+        self._guard = threading.Lock()
+        self._parts: set[FilePart] = set()
+        self._lease: Lease | None = None
+        try:
+            self._lease = _lease_for(fd, name, read, mountinfo)
+            # After the lease: the size that maps are made for cannot have shrunk before the kernel guarded it.
+            self._identity = Identity.of(fd)
+        except BaseException as error:
+            os.close(fd)
+            if isinstance(error, OSError):
+                raise unreadable(error, f"cannot examine {name!r}") from error
+            raise
+        self.size = self._identity.size
+
+    def __repr__(self) -> str:
+        return f"<File {self.name!r} {self.size} bytes, by {self.reading}>"
+
+    @property
+    def reading(self) -> Reading:
+        return "pread" if self._lease is None else "mmap"
+
+    def open_part(self, offset: int, length: int) -> FilePart:
+        check_range(offset, length, 0, self.size)
+        with self._guard:
+            if self._fd < 0:
+                raise ValueError(f"{self.name!r} is closed")
+            part = FilePart(self, self._fd, offset, offset + length)
+            self._parts.add(part)
+        return part
+
+    def check(self) -> None:
+        """Compare with what was opened. A file that only lost or gained a name, as one replaced by a rename does, is a
+        warning: what was opened is what is uploaded."""
+        with self._guard:
+            try:
+                now = Identity.of(self._fd)
+            except OSError as error:
+                raise unreadable(error, f"cannot examine {self.name!r}") from error
+            if self._identity.only_relinked(now):
+                _log.warning(
+                    "%r was unlinked, replaced or linked while it is uploaded (%d names, now %d): "
+                    "the upload goes on with the file that was opened",
+                    self.name,
+                    self._identity.links,
+                    now.links,
+                )
+                self._identity = now
+            change = self._identity.change(now)
+        if change:
+            raise SourceChangedError(f"{self.name!r} changed while it was uploaded: {change}")
+
+    def serve_lease(self) -> bool:
+        with self._guard:
+            if self._lease is None:
+                return False
+            if self._lease.is_intact():
+                return True
+            self._give_up_lease()
+        _log.info("another process wants to write to %r: reading goes on without a map", self.name)
+        return False
+
+    def close(self) -> None:
+        with self._guard:
+            if self._fd < 0:
+                return
+            self._give_up_lease()
+            for part in self._parts:
+                part.shut()
+            self._parts.clear()
+            os.close(self._fd)
+            self._fd = -1
+
+    def forget(self, part: FilePart) -> None:
+        with self._guard:
+            self._parts.discard(part)
+
+    def _give_up_lease(self) -> None:
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            for part in self._parts:
+                part.unmap()
+            lease.release()
+
+    @property
+    def lease(self) -> Lease | None:
+        return self._lease
+
+
+class FilePart(PartReader):
+    """Bytes `start` to `end` of a File. The buffer for `preadv` and `view` is made when first needed."""
+
+    fileno: int
+
+    def __init__(self, file: File, fd: int, start: int, end: int) -> None:
+        self.fileno = fd
+        self._file = file
+        self._start = start
+        self._end = end
+        self._lock = threading.Lock()
+        self._map: FileMap | None = None
+        self._buffer: memoryview | None = None
+        self._closed = False
+
+    def feed(self, offset: int, length: int, update: Update) -> None:
+        self._check(offset, length)
+        for at in range(offset, offset + length, HASH_WINDOW):
+            count = min(HASH_WINDOW, offset + length - at)
+            if not self._feed_mapped(at, count, update):
+                with self._read(at, count) as view:
+                    update(view)
+
+    def view(self, offset: int, length: int) -> memoryview:
+        self._check(offset, length)
+        if length > HASH_WINDOW:
+            raise ValueError(f"a view of a file has at most {HASH_WINDOW} bytes, not {length}")
+        return self._read(offset, length)
+
+    def close(self) -> None:
+        self.shut()
+        self._file.forget(self)
+
+    def shut(self) -> None:
+        self.unmap()
+        self._closed = True
+        self._buffer = None
+
+    def unmap(self) -> None:
+        with self._lock:
+            if self._map is not None:
+                self._map.close()
+                self._map = None
+
+    def _check(self, offset: int, length: int) -> None:
+        if self._closed:
+            raise ValueError(f"this part of {self._file.name!r} is closed")
+        check_range(offset, length, self._start, self._end)
+
+    def _feed_mapped(self, offset: int, count: int, update: Update) -> bool:
+        """Whether the window was fed from the map; if not, `update` was not called."""
+        if self._file.lease is None:
+            return False
+        with self._lock:
+            lease = self._file.lease
+            if lease is None:
+                return False
+            if lease.is_intact():
+                window = self._window(offset, count)
+                if window is None:
+                    return False
+                with window:
+                    update(window)
+                return True
+        self._file.serve_lease()
+        return False
+
+    def _window(self, offset: int, count: int) -> memoryview | None:
+        if self._map is None or offset < self._map.offset or offset + count > self._map.end:
+            if self._map is not None:
+                self._map.close()
+                self._map = None
+            start = offset - offset % mmap.ALLOCATIONGRANULARITY
+            try:
+                self._map = FileMap(self.fileno, start, min(start + _MAP_SPAN, self._end) - start)
+            except (OSError, ValueError) as error:  # ValueError: the file is shorter by now
+                _log.debug("no map of %r: %s", self._file.name, error)
+                return None
+        return self._map.window(offset, count)
+
+    def _read(self, offset: int, count: int) -> memoryview:
+        if self._buffer is None:
+            self._buffer = memoryview(bytearray(min(HASH_WINDOW, self._end - self._start)))
+        done = 0
+        while done < count:
+            try:
+                got = os.preadv(self.fileno, [self._buffer[done:count]], offset + done)
+            except OSError as error:
+                raise unreadable(error, f"cannot read {self._file.name!r} at byte {offset + done}") from error
+            if got == 0:
+                raise SourceChangedError(
+                    f"{self._file.name!r} changed while it was uploaded: "
+                    f"nothing is left at byte {offset + done} of {self._file.size}"
+                )
+            done += got
+        return self._buffer[:count].toreadonly()
+
+
+def unreadable(error: OSError, what: str) -> SourceError:
+    """`error` in our tree, with its errno. ESTALE means that a network file system has put another file there."""
+    kind = SourceChangedError if error.errno == errno.ESTALE else SourceError
+    return kind(error.errno, f"{what}: {error.strerror or error}")
+
+
+def _lease_for(fd: int, name: str, read: Read, mountinfo: str | None) -> Lease | None:
+    """The lease that a map needs. None: read with `preadv`. UsageError: a map was asked for and cannot be had."""
+    if read == "pread" or (read == "auto" and os.fstat(fd).st_size < _MAP_FROM):
+        return None
+    try:
+        kind = file_system_of(fd, mountinfo)
+        if kind not in LOCAL:
+            raise LeaseRefusedError(f"it lies on {kind or 'an unknown file system'}, where a map is not safe")
+        if not can_populate():
+            raise LeaseRefusedError("this kernel has no MADV_POPULATE_READ (Linux 5.14)")
+        return Lease(fd)
+    except LeaseRefusedError as refusal:
+        if read == "mmap":
+            raise UsageError(f"read='mmap' cannot be had for {name!r}: {refusal}. Use read='auto'") from refusal
+        _log.debug("%r is read with preadv: %s", name, refusal)
+        return None
