@@ -1,0 +1,86 @@
+"""What the verbs do: call the library, hand its answers to render."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from os.path import basename
+from typing import Any
+
+from .. import mock
+from .._upload import UploadOptions, upload
+from ..ais import Client, parse_uri
+from ..ais.names import check_object_name
+from ..errors import FastMPUError, UsageError
+from .render import Progress, bar_of, complain, show_cluster, show_receipt
+from .status import Status, status_of
+
+
+def copy(
+    sources: list[str],
+    target: str,
+    options: Mapping[str, Any],
+    endpoint: str | None,
+    *,
+    as_json: bool,
+    progress: Progress,
+) -> Status:
+    """Upload each source; one that fails does not keep the others from going on."""
+    names = _names(sources, target)
+    UploadOptions.of(options)
+    failed: list[Status] = []
+    with Client(endpoint) as client:
+        for source, uri in names.items():
+            try:
+                with bar_of(progress, source) as on_progress:
+                    receipt = upload(source, uri, client=client, progress=on_progress, **options)
+            except FastMPUError as error:
+                complain(error, source)
+                failed.append(status_of(error))
+            else:
+                show_receipt(receipt, as_json=as_json)
+    if not failed:
+        return Status.done
+    return failed[0] if len(names) == 1 else Status.failed
+
+
+def _names(sources: list[str], target: str) -> dict[str, str]:
+    """Source -> URI of its object, all checked before the first byte goes out."""
+    if "-" in sources:
+        raise UsageError(
+            "'-': standard input cannot be uploaded yet; write it to a file first, or pipe it to your own script"
+        )
+    place = parse_uri(target)
+    is_prefix = not place.name or place.name.endswith("/")
+    if len(sources) > 1 and not is_prefix:
+        raise UsageError(f"{len(sources)} files cannot all be {target}: end the URI with '/' to upload them below it")
+    names: dict[str, str] = {}
+    owners: dict[str, str] = {}
+    for source in sources:
+        name = place.name + basename(source) if is_prefix else place.name
+        check_object_name(name)
+        uri = str(place._replace(name=name))
+        other = owners.setdefault(uri, source)
+        if other != source or source in names:
+            raise UsageError(
+                f"{other} and {source} would both become {uri}: upload them one by one, under different names"
+            )
+        names[source] = uri
+    return names
+
+
+def serve_mock(port: int, targets: int, directory: str | None, *, as_json: bool) -> Status:
+    """Serve until Ctrl-C or SIGTERM."""
+    try:
+        cluster = mock.Cluster(targets=targets, port=port, directory=directory)
+        cluster.start()
+    except OSError as error:
+        raise UsageError(f"cannot start the mock cluster: {error}") from error
+    try:
+        show_cluster(cluster, as_json=as_json)
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        return Status.done
+    finally:
+        cluster.stop()
+    return Status.done

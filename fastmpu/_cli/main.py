@@ -1,0 +1,146 @@
+"""The `fastmpu` command: what may be typed, and how it ends. The work is done by the library."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Annotated, NoReturn
+
+try:
+    import typer
+except ModuleNotFoundError as error:  # the core installs without the command's own dependencies
+    raise SystemExit(f"the fastmpu command needs {error.name}: pip install 'fastmpu[cli]'") from error
+
+from .._version import __version__
+from ..errors import FastMPUError
+from . import commands, demo
+from .render import Progress, complain, log_to_stderr, say
+from .status import INTERRUPTED, Status, status_of
+
+app = typer.Typer(
+    name="fastmpu",
+    help="Upload large files to NVIDIA AIStore: fast, in parts, and proved at the end.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog=f"Exit codes: {Status.explained()}.",
+)
+
+Endpoint = Annotated[
+    str | None,
+    typer.Option(help="URL of an AIStore proxy.", envvar="AIS_ENDPOINT", show_envvar=True),
+]
+ProgressChoice = Annotated[Progress, typer.Option(help="auto: a bar on a terminal, else a line every 30 s.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fastmpu {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, on stderr.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    log_to_stderr(logging.INFO if verbose else logging.WARNING)
+
+
+@app.command(no_args_is_help=True)
+def cp(
+    sources: Annotated[list[str], typer.Argument(metavar="SRC...", help="Files to upload.", show_default=False)],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="URI",
+            help="ais://bucket/name, or ais://bucket/prefix/ to keep the files' names.",
+            show_default=False,
+        ),
+    ],
+    part_size: Annotated[
+        str | None, typer.Option("--part-size", "-p", help="As in 64MiB; default: chosen by the file's size.")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", "-c", help="Requests in flight; default 16.")
+    ] = None,
+    checksum: Annotated[str | None, typer.Option(help="auto, crc32c, xxhash or none.")] = None,
+    verify: Annotated[str | None, typer.Option(help="none, size, head (the default) or read.")] = None,
+    read: Annotated[str | None, typer.Option(help="How files are read: auto, mmap or pread.")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, thread or inline.")] = None,
+    no_clobber: Annotated[bool, typer.Option("--no-clobber", "-n", help="Refuse objects that exist.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the parts of a failed upload on the cluster.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="A receipt per line on stdout, as JSON.")] = False,
+    progress: ProgressChoice = Progress.auto,
+    endpoint: Endpoint = None,
+) -> None:
+    """Upload files to AIStore.
+
+    The token is read from AIS_AUTHN_TOKEN; there is no option for it, since command lines can be seen by others.
+    """
+    options = {
+        "part_size": part_size,
+        "max_concurrency": concurrency,
+        "checksum": checksum,
+        "verify": verify,
+        "read": read,
+        "engine": engine,
+        "mode": "create" if no_clobber else None,
+        "on_error": "keep" if keep else None,
+    }
+    _run(lambda: commands.copy(sources, target, options, endpoint, as_json=json, progress=progress))
+
+
+app.command("put", no_args_is_help=True, help="The same as cp.")(cp)
+
+
+@app.command()
+def mock(
+    port: Annotated[int, typer.Option(help="The proxy's port; 0 takes a free one.")] = 8080,
+    targets: Annotated[int, typer.Option(help="How many targets.", min=1, max=64)] = 3,
+    directory: Annotated[
+        str | None, typer.Option("--dir", help="Keep objects in this directory instead of in memory.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="The first line of stdout tells the addresses as JSON.")] = False,
+) -> None:
+    """Run a mock AIStore cluster on this machine until Ctrl-C."""
+    _run(lambda: commands.serve_mock(port, targets, directory, as_json=json))
+
+
+@app.command("demo")
+def demo_command(
+    file: Annotated[
+        str | None,
+        typer.Argument(metavar="[FILE]", help="What to upload; default: random data.", show_default=False),
+    ] = None,
+    size: Annotated[str, typer.Option(help="How much random data to make.")] = "1GiB",
+    progress: ProgressChoice = Progress.auto,
+) -> None:
+    """Upload a file to a mock cluster inside this process, prove it, and show what it cost."""
+    _run(lambda: demo.run(file, size, progress))
+
+
+def _run(command: Callable[[], Status]) -> NoReturn:
+    try:
+        status = command()
+    except FastMPUError as error:
+        complain(error)
+        status = status_of(error)
+    raise typer.Exit(status)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> NoReturn:
+    """The console script. SIGTERM stops as Ctrl-C does: attempts end, the upload is aborted, exit code 130."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        say("interrupted")
+    sys.exit(INTERRUPTED)

@@ -1,0 +1,129 @@
+"""All that a person, or a pipe, gets to see. The only module that prints."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from os.path import basename
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from .._sizes import format_size
+from .._upload import ProgressEvent, Receipt
+from ..mock import Cluster
+
+LINE_EVERY = 30.0  # seconds between lines where there is no terminal; CI logs are read by people, too
+
+
+class Progress(str, Enum):
+    """How to show progress."""
+
+    auto = "auto"
+    bar = "bar"
+    plain = "plain"
+    none = "none"
+
+
+def _stderr() -> Console:
+    # Made when needed: the stream may have been replaced since import, as test runners do.
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def log_to_stderr(level: int) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("fastmpu: %(message)s"))
+    logger = logging.getLogger("fastmpu")
+    logger.handlers = [handler]
+    logger.setLevel(level)
+
+
+def say(text: str) -> None:
+    """A line for the person, beside the results."""
+    _stderr().print(escape(text))
+
+
+def complain(error: BaseException, about: str = "") -> None:
+    """An error in one line, with the notes that came with it."""
+    prefix = f"{about}: " if about else ""
+    console = _stderr()
+    console.print(f"[red]error:[/red] {escape(prefix + str(error))}")
+    for note in getattr(error, "__notes__", ()):
+        console.print(f"  {escape(note)}")
+
+
+def show_receipt(receipt: Receipt, *, as_json: bool) -> None:
+    print(receipt.to_json() if as_json else str(receipt), flush=True)
+
+
+def show_cluster(cluster: Cluster, *, as_json: bool) -> None:
+    targets = [target.url for target in cluster.targets]
+    if as_json:
+        print(json.dumps({"endpoint": cluster.endpoint, "targets": targets}), flush=True)
+        return
+    print(f"mock AIStore cluster: proxy {cluster.endpoint}, targets {' '.join(targets)}")
+    print(f"use it in another shell:\n  export AIS_ENDPOINT={cluster.endpoint}\n  fastmpu cp FILE ais://BUCKET/NAME")
+    print("Ctrl-C stops it", flush=True)
+
+
+@contextmanager
+def bar_of(choice: Progress, source: str) -> Iterator[Callable[[ProgressEvent], None] | None]:
+    """A progress function for the time of the `with` block; None where nothing is to be shown."""
+    console = _stderr()
+    if choice is Progress.auto:
+        choice = Progress.bar if console.is_terminal else Progress.plain
+    if choice is Progress.bar:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        with RichProgress(*columns, console=console) as bar:
+            task = bar.add_task(escape(basename(source)), total=None)
+
+            def on_progress(event: ProgressEvent) -> None:
+                label = (
+                    escape(basename(source)) if event.stage == "send" else f"{escape(basename(source))} ({event.stage})"
+                )
+                bar.update(task, total=event.total, completed=event.acked, description=label)
+
+            yield on_progress
+    elif choice is Progress.plain:
+        yield PlainLines(source)
+    else:
+        yield None
+
+
+class PlainLines:
+    """A line every half a minute, for logs."""
+
+    def __init__(self, source: str):
+        self._source = source
+        self._next = time.monotonic() + LINE_EVERY
+
+    def __call__(self, event: ProgressEvent) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + LINE_EVERY
+        done = f"{format_size(event.acked)} of {format_size(event.total)}"
+        print(f"{self._source}: {done}, {event.stage}, {event.elapsed:.0f} s", file=sys.stderr, flush=True)
+
+
+def show_table(title: str, columns: list[str], rows: list[list[str]], caption: str) -> None:
+    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False).print(table)

@@ -1,0 +1,101 @@
+"""The knobs of an upload: frozen, picklable, checked before anything is sent.
+
+A value comes from the argument, else from the environment (`FASTMPU_PART_SIZE` for `part_size`, and so on), else it is
+the default.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from .._sizes import parse_size
+from ..errors import UsageError
+from .retry import RetryPolicy
+
+Engine = Literal["auto", "thread", "inline"]
+ChecksumChoice = Literal["auto", "crc32c", "xxhash", "none"]
+Verify = Literal["none", "size", "head", "read"]
+Reading = Literal["auto", "mmap", "pread"]
+Mode = Literal["overwrite", "create"]
+OnError = Literal["abort", "keep"]
+
+MAX_CONCURRENCY = 1024
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "engine": get_args(Engine),
+    "checksum": get_args(ChecksumChoice),
+    "verify": get_args(Verify),
+    "read": get_args(Reading),
+    "mode": get_args(Mode),
+    "on_error": get_args(OnError),
+}
+
+
+@dataclass(frozen=True)
+class UploadOptions:
+    """`part_size`: bytes, "64MiB", or "auto"; larger parts cost fewer requests, smaller ones spread better.
+    `multipart_threshold`: sources up to this size go as one plain PUT. `max_concurrency`: requests in flight. `engine`:
+    "thread", or "inline" to do all in the caller's thread, one part after the other. `checksum`: what is computed while
+    sending. CRC32C ("auto") is what the proof by HEAD needs; "xxhash" adds each part's XXH64 to the receipt (and is
+    what plain PUTs are checked with); "none" leaves only the size to be proved. `verify`: "head" compares size and
+    checksum with the cluster's own, "read" reads the object back, "size" compares only the size, "none" nothing.
+    `read`: how files are read. `mode="create"`: refuse an object that exists (looked up first, so not atomic).
+    `on_error="keep"`: leave the parts of a failed upload on the cluster instead of aborting. `retry`: for parts that
+    the cluster refused in so many words.
+    """
+
+    part_size: int | str = "auto"
+    multipart_threshold: int | str = "auto"
+    max_concurrency: int = 16
+    engine: Engine = "auto"
+    checksum: ChecksumChoice = "auto"
+    verify: Verify = "head"
+    read: Reading = "auto"
+    mode: Mode = "overwrite"
+    on_error: OnError = "abort"
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise UsageError(f"{name}={getattr(self, name)!r}: use one of {', '.join(map(repr, allowed))}")
+        if self.verify == "read" and self.checksum == "none":
+            raise UsageError(
+                "verify='read' needs a checksum to compare with: leave checksum at 'auto', or verify='size'"
+            )
+        for name in ("part_size", "multipart_threshold"):
+            if getattr(self, name) != "auto":
+                object.__setattr__(self, name, _size(getattr(self, name), name))
+        count = self.max_concurrency
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_CONCURRENCY:
+            raise UsageError(f"max_concurrency={count!r}: it must be an int from 1 to {MAX_CONCURRENCY}")
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> UploadOptions:
+        """From arguments and the environment; an argument that is None counts as not given."""
+        known = {each.name for each in fields(cls)}
+        unknown = sorted(set(given) - known)
+        if unknown:
+            raise UsageError(f"unknown option {unknown[0]!r}: options are {', '.join(sorted(known))}")
+        values = {name: value for name, value in given.items() if value is not None}
+        for name in known - {"retry"} - set(values):
+            text = environment.get(f"FASTMPU_{name.upper()}")
+            if text:
+                values[name] = _int(text, name) if name == "max_concurrency" else text
+        return cls(**values)
+
+
+def _size(value: int | str, name: str) -> int:
+    try:
+        return parse_size(value, name)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _int(text: str, name: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"FASTMPU_{name.upper()}={text!r} is not a whole number") from None

@@ -1,0 +1,39 @@
+"""The thread that lets a writer in while the workers wait on the network.
+
+Thread: one, "fastmpu-lease", alive as long as the `with` block. It owns nothing; it calls `source.serve_lease()`, which
+has the locking of its own source. It ends by itself when there is nothing to guard any more.
+"""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+
+from .._source import Source
+
+POLL = 0.01  # seconds; a writer that the kernel holds back for our lease must be let go within 50 ms (design section 4)
+
+
+class LeaseGuard:
+    """Guards a source's lease from entry to exit."""
+
+    def __init__(self, source: Source):
+        self._source = source
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> None:
+        if self._source.serve_lease():
+            self._thread = threading.Thread(target=self._run, name="fastmpu-lease")
+            self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(POLL) and self._source.serve_lease():
+            pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()

@@ -1,0 +1,68 @@
+"""Bytes on their way from the source to the socket: each window is hashed just before it is sent, while it is in
+cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from .._checksum import Checksum, new_checksum
+from .._plan import PartRange
+from .._sizes import MiB
+from .._source import HASH_WINDOW, Source
+from .._transport import Body, FileRange, Piece
+
+UNHASHED_PIECE = (
+    8 * MiB
+)  # nothing is done between pieces; this only bounds the time between looks at cancel and progress
+
+
+class PartBody(Body):
+    """`part` of `source`. Reading it again, as for another attempt, starts over, checksums too.
+
+    `checksums` are filled while the body is sent and final when it has ended. `on_piece` is called after each piece.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        part: PartRange,
+        checksums: tuple[str, ...] = (),
+        on_piece: Callable[[], object] | None = None,
+    ):
+        self.length = part.length
+        self.checksums: dict[str, Checksum] = {}
+        self._source = source
+        self._part = part
+        self._names = checksums
+        self._on_piece = on_piece
+
+    def pieces(self, in_memory: bool) -> Iterator[Piece]:
+        self.checksums = {name: new_checksum(name) for name in self._names}
+        updates = [each.update for each in self.checksums.values()]
+
+        def update(view: memoryview) -> None:
+            for each in updates:
+                each(view)
+
+        at, end = self._part.offset, self._part.offset + self._part.length
+        with self._source.open_part(at, self._part.length) as reader:
+            # A file goes from the page cache to the socket inside the kernel, unless TLS has to see the bytes.
+            fileno = None if in_memory else reader.fileno
+            window = UNHASHED_PIECE if fileno is not None and not updates else HASH_WINDOW
+            while at < end:
+                length = min(window, end - at)
+                if fileno is None:
+                    view = reader.view(at, length)
+                    update(view)
+                    yield view
+                else:
+                    if updates:
+                        reader.feed(at, length, update)
+                    yield FileRange(fileno, at, length)
+                at += length
+                if self._on_piece is not None:
+                    self._on_piece()
+
+    def hexdigests(self) -> dict[str, str]:
+        return {name: each.hexdigest() for name, each in self.checksums.items()}

@@ -1,0 +1,83 @@
+"""How far an upload is, as events. Nothing is printed here.
+
+Owner: the thread that called `upload()`; it alone calls `ProgressMeter` and the user's function. What is in flight is
+read from the transport's records, which the workers write; an int that is a little old does no harm.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+logger = logging.getLogger("fastmpu")
+
+INTERVAL = 0.1  # seconds between events, at least; ten a second is more than an eye can follow
+
+
+@dataclass(frozen=True)
+class ProgressEvent:
+    """`total`, `sent`, `acked` in bytes; the latter two never go back. `sent` has left this process, `acked` was
+    acknowledged by the cluster. `stage`: "send", "complete", "verify" or "done". `elapsed` in seconds.
+    """
+
+    total: int
+    sent: int
+    acked: int
+    stage: str
+    elapsed: float
+    files_done: int = 0
+    files_total: int = 1
+
+
+OnProgress = Callable[[ProgressEvent], object]
+
+
+class ProgressMeter:
+    """Tells `on_progress`: at most ten times a second, at each new stage, and at the end. `under_way` counts the bytes
+    of requests in flight that the kernel has taken."""
+
+    def __init__(self, total: int, on_progress: OnProgress | None, under_way: Callable[[], int]):
+        self._total = total
+        self._on_progress = on_progress
+        self._under_way = under_way
+        self._began = time.monotonic()
+        self._next = 0.0
+        self._acked = 0
+        self._sent = 0
+        self._stage = "send"
+
+    @property
+    def interval(self) -> float | None:
+        """How often `tick` is wanted, in seconds; None: not at all."""
+        return INTERVAL if self._on_progress is not None else None
+
+    def acknowledged(self, length: int) -> None:
+        self._acked += length
+        self.tick()
+
+    def enter(self, stage: str) -> None:
+        self._stage = stage
+        self._next = 0.0
+        self.tick()
+
+    def tick(self) -> None:
+        now = time.monotonic()
+        if self._on_progress is None or now < self._next:
+            return
+        self._next = now + INTERVAL
+        self._sent = max(self._sent, min(self._total, self._acked + self._under_way()))
+        event = ProgressEvent(
+            total=self._total,
+            sent=self._sent,
+            acked=self._acked,
+            stage=self._stage,
+            elapsed=now - self._began,
+            files_done=int(self._stage == "done"),
+        )
+        try:
+            self._on_progress(event)
+        except Exception:
+            logger.exception("the progress function failed and is not called again")
+            self._on_progress = None

@@ -1,0 +1,61 @@
+"""What an upload did, for the caller and for the file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from .._sizes import format_size
+
+
+@dataclass(frozen=True)
+class PartReceipt:
+    """One part as it was sent. `checksums` by type, in AIStore's hex forms."""
+
+    number: int
+    offset: int
+    length: int
+    checksums: dict[str, str]
+    attempts: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A finished upload.
+
+    `size` in bytes. `checksum`: "crc32c:e3069283" of the whole source, as computed while it was sent; "" for
+    `checksum="none"`. `verified`: the level that was really reached ("none", "size", "head", "read"). `parts` is empty
+    for a plain PUT, `upload_id` too. `read`: how the source was read last ("mmap", "pread", "memory"). `attempts`:
+    requests that carried data. `seconds` of wall time from the first request to the proof.
+    """
+
+    uri: str
+    source: str
+    size: int
+    checksum: str
+    verified: str
+    seconds: float
+    upload_id: str
+    part_size: int
+    parts: tuple[PartReceipt, ...]
+    attempts: int
+    read: str
+    engine: str
+    max_concurrency: int
+    version: int = 1
+
+    @property
+    def throughput(self) -> float:
+        """Bytes per second."""
+        return self.size / self.seconds if self.seconds else 0.0
+
+    def to_json(self) -> str:
+        """One line of JSON with stable names; `version` counts incompatible changes."""
+        return json.dumps({**asdict(self), "throughput": round(self.throughput)}, ensure_ascii=False)
+
+    def __str__(self) -> str:
+        proof = f"verified by {self.verified}" if self.verified != "none" else "not verified"
+        return (
+            f"{self.uri}: {format_size(self.size)} in {self.seconds:.2f} s, {format_size(self.throughput)}/s, {proof}"
+        )

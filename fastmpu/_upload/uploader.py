@@ -1,0 +1,80 @@
+"""`upload()`: from whatever the caller has to one finished, proved object."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from typing import Any
+
+from .._plan import plan_parts
+from .._source import Source, resolve
+from ..ais import Client, Object, parse_uri
+from ..errors import InvalidNameError, ObjectExistsError, UsageError
+from .config import UploadOptions
+from .lease_guard import LeaseGuard
+from .pipeline import Upload
+from .progress import OnProgress
+from .receipt import Receipt
+
+
+def upload(
+    source: Any,
+    target: str | Object,
+    *,
+    client: Client | None = None,
+    endpoint: str | None = None,
+    token: str | None = None,
+    progress: OnProgress | None = None,
+    **options: Any,
+) -> Receipt:
+    """Store `source`, a path or a C-contiguous buffer (bytes, memoryview, ndarray), as one object. No reader of the
+    object ever sees half of it; when this returns it has been proved to the level of `verify`.
+
+    `target`: an Object, or "ais://bucket/name"; a name that ends in "/", or none, takes the file's own. `client`, or
+    `endpoint` and `token` for one of this call's own (default: `AIS_ENDPOINT`, `AIS_AUTHN_TOKEN`). `progress` is called
+    with ProgressEvents in this thread. `options` are the fields of UploadOptions, keyword by keyword.
+
+    Raises UsageError before any request; SourceChangedError if the file changed meanwhile; UploadError and its leaves
+    when the upload was given up, after aborting it.
+    """
+    chosen = UploadOptions.of(options)
+    if progress is not None and not callable(progress):
+        raise UsageError(f"progress={progress!r}: it must be a function that takes a ProgressEvent")
+    with ExitStack() as stack:
+        data = stack.enter_context(resolve(source, read=chosen.read))
+        stack.enter_context(LeaseGuard(data))
+        obj = target if isinstance(target, Object) else _object(target, data, source, client, endpoint, token, stack)
+        plan = plan_parts(
+            data.size,
+            part_size=chosen.part_size,
+            multipart_threshold=chosen.multipart_threshold,
+            max_concurrency=chosen.max_concurrency,
+            provider=obj.bucket.provider,
+        )
+        if chosen.mode == "create" and obj.exists():
+            raise ObjectExistsError(f'{obj.uri} exists, and mode="create" was asked for', object_name=obj.uri)
+        return Upload(data, obj, plan, chosen, progress).run()
+
+
+def _object(
+    uri: str,
+    data: Source,
+    source: Any,
+    client: Client | None,
+    endpoint: str | None,
+    token: str | None,
+    stack: ExitStack,
+) -> Object:
+    if not isinstance(uri, str):
+        raise UsageError(f"the target must be an Object or a URI such as 'ais://bucket/name', not {type(uri).__name__}")
+    place = parse_uri(uri)
+    name = place.name
+    if not name or name.endswith("/"):
+        if not isinstance(source, (str, os.PathLike)):
+            raise InvalidNameError(
+                f"{uri!r} names no object, and {data.name} has no name of its own: write ais://bucket/name"
+            )
+        name += os.path.basename(os.fsdecode(source))
+    if client is None:
+        client = stack.enter_context(Client(endpoint, token=token))
+    return client.bucket(place.bucket, place.provider, place.namespace).object(name)

@@ -1,0 +1,94 @@
+"""Is the object there, and is it what was sent?
+
+`size`: HEAD shows our size. `head`: and our checksum: the cluster received the bytes that we hashed, in order; it does
+not prove that they can all be read (protocol H11), which is why nothing is ever sent twice. `read`: the object was read
+back and hashed. `none`: nothing is known but the cluster's 200.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from .._checksum import new_checksum
+from ..ais import Object, ObjectProps
+from ..errors import IntegrityError, ObjectNotFoundError, TransportError
+
+logger = logging.getLogger("fastmpu")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the object must be: `size` bytes with `checksum` ("crc32c:e3069283", or "" if none was computed)."""
+
+    size: int
+    checksum: str
+    upload_id: str
+    in_parts: bool
+
+
+def verify(target: Object, expected: Expected, level: str) -> str:
+    """The level that was reached; IntegrityError if the object differs. One HEAD, through the proxy, or one GET."""
+    if level == "none":
+        return "none"
+    try:
+        props = target.head()
+    except ObjectNotFoundError as error:
+        raise _differs(target, expected, "no object at all", error) from error
+    if props.size != expected.size:
+        raise _differs(target, expected, f"{props.size} bytes")
+    if level == "size" or not expected.checksum:
+        return "size"
+    if level == "head" and _proved_by(props, target, expected):
+        return "head"
+    _read_back(target, expected)
+    return "read"
+
+
+def _proved_by(props: ObjectProps, target: Object, expected: Expected) -> bool:
+    """Whether HEAD settles it; False if the cluster tells a checksum that we cannot compare with."""
+    kind, _, value = expected.checksum.partition(":")
+    told = props.checksum_type.replace("xxhash2", "xxhash")  # the same value under two names (protocol 4.1)
+    if told == kind:
+        if props.checksum_value != value:
+            raise _differs(target, expected, f"{told}:{props.checksum_value}")
+        return True
+    if told and not expected.in_parts:
+        return True  # checked by the cluster before it was stored; in buckets of checksum type "none" nothing is
+    logger.warning("%s: the cluster tells no crc32c but %r: reading the object back instead", target.uri, told)
+    return False
+
+
+def _read_back(target: Object, expected: Expected) -> None:
+    kind, _, value = expected.checksum.partition(":")
+    try:
+        size, found = _digest(target, kind)
+    except TransportError:  # the network, or a hole (protocol H11): a hole is still there the second time
+        try:
+            size, found = _digest(target, kind)
+        except TransportError as error:
+            raise _differs(target, expected, f"content that breaks off: {error}", error) from error
+    if size != expected.size or found != value:
+        raise _differs(target, expected, f"{size} bytes, {kind}:{found} read back")
+
+
+def _digest(target: Object, kind: str) -> tuple[int, str]:
+    checksum = new_checksum(kind)
+    size = 0
+    for piece in target.get_reader():
+        checksum.update(memoryview(piece))
+        size += len(piece)
+    return size, checksum.hexdigest()
+
+
+def _differs(target: Object, expected: Expected, found: str, cause: Any = None) -> IntegrityError:
+    wanted = f"{expected.size} bytes" + (f", {expected.checksum}" if expected.checksum else "")
+    return IntegrityError(
+        f"{target.uri} is not what was sent: expected {wanted}, found {found}. Somebody else may have written it "
+        "meanwhile; do not trust it, upload it again",
+        expected=wanted,
+        found=found,
+        upload_id=expected.upload_id or None,
+        object_name=target.uri,
+    )

@@ -1,0 +1,64 @@
+"""The cluster map: who belongs to the cluster. Redirects are followed, and tokens sent, to members only."""
+
+from __future__ import annotations
+
+import urllib.parse
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ..errors import NotAIStoreError
+
+
+class Origin(NamedTuple):
+    """Where a node listens."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, url: str) -> Origin:
+        """The origin of a URL; ValueError if it has none."""
+        parts = urllib.parse.urlsplit(url)
+        scheme = parts.scheme.lower()
+        if scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is no http:// or https:// URL with a host")
+        return cls(scheme, parts.hostname.lower(), parts.port or (443 if scheme == "https" else 80))
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class ClusterMap:
+    """One version of the map. `uuid` names the cluster; `members` are all public and internal addresses of its
+    nodes.
+    """
+
+    uuid: str
+    version: int
+    proxies: tuple[str, ...]
+    targets: tuple[str, ...]
+    members: frozenset[Origin]
+
+    @classmethod
+    def parse(cls, value: Any, endpoint: str) -> ClusterMap:
+        """From the JSON of `GET /v1/daemon?what=smap` (protocol 6); NotAIStoreError, which names `endpoint`, if it is
+        something else.
+        """
+        try:
+            members = set()
+            for node in (*value["pmap"].values(), *value["tmap"].values()):
+                interfaces = [node.get(key) for key in ("public_net", "intra_data_net", "intra_control_net")]
+                interfaces += node.get("pub_extra") or []
+                members |= {Origin.of(one["direct_url"]) for one in interfaces if one and one.get("direct_url")}
+            return cls(
+                str(value["uuid"]),
+                int(value["version"]),
+                tuple(value["pmap"]),
+                tuple(value["tmap"]),
+                frozenset(members),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise NotAIStoreError(f"what {endpoint} gives is no cluster map of AIStore's: {error!r}") from error

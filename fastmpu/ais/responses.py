@@ -1,0 +1,130 @@
+"""An answer -> a value or an error of the tree. Decides on the status; `tcode` and text only tell cases apart (protocol
+2).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from ..errors import (
+    AuthError,
+    BucketExistsError,
+    BucketNotFoundError,
+    ChecksumRefusedError,
+    ClusterError,
+    FastMPUError,
+    NotAIStoreError,
+    ObjectNotFoundError,
+    OutOfSpaceError,
+    RateLimitedError,
+    TransportError,
+    UnavailableError,
+    UploadNotFoundError,
+)
+from .messages import Message
+
+MAX_BODY = 1 << 20  # bytes of an answer that is not an object's content or a list
+SHOWN = 400  # characters of a server's words that an error shows
+
+BUCKET_NOT_FOUND = ("ErrBckNotFound", "ErrRemoteBckNotFound")
+GATEWAY = (502, 503, 504)
+
+
+def read_body(response: httpx.Response, limit: int = MAX_BODY) -> bytes:
+    """The whole body, which also sets the connection free; NotAIStoreError where it is larger than makes sense."""
+    if response.is_stream_consumed:  # as httpx.MockTransport hands it over
+        return response.content
+    taken = bytearray()
+    try:
+        for piece in response.iter_raw():
+            taken += piece
+            if len(taken) > limit:
+                raise NotAIStoreError(f"an answer of more than {limit} bytes where AIStore sends a short one")
+    except httpx.TransportError as error:
+        raise TransportError(f"the answer broke off after {len(taken)} bytes: {error}", sent=True) from error
+    finally:
+        response.close()
+    return bytes(taken)
+
+
+def shown(text: str) -> str:
+    """A server's words as they may stand in a message: cut, and no control character reaches a terminal."""
+    text = text.strip()
+    text = text if len(text) <= SHOWN else text[:SHOWN] + "..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+@dataclass(frozen=True)
+class ErrorBody:
+    """AIStore's error JSON, from the body or, for HEAD, from `Hdr-Error`. `node` is empty if it was not AIStore's."""
+
+    tcode: str = ""
+    message: str = ""
+    node: str = ""
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str], body: bytes) -> ErrorBody:
+        text = headers.get("hdr-error") or body.decode("utf-8", "replace")  # AIStore may send invalid UTF-8
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict) or "message" not in value:
+            return cls(message=shown(text))
+        return cls(*(shown(str(value.get(key) or "")) for key in ("tcode", "message", "node")))
+
+
+def error_of(message: Message, status: int, headers: Mapping[str, str], body: bytes) -> FastMPUError:
+    """The error that an answer other than 2xx means."""
+    error = ErrorBody.of(headers, body)
+    if (
+        "text/html" in headers.get("content-type", "")
+        and not error.node
+        and status not in GATEWAY
+        and message.method != "HEAD"
+    ):
+        return NotAIStoreError(
+            f"cannot {message.about}: answered {status} with a web page, which AIStore does not; is the endpoint right?"
+        )
+    kind = _kind(message, status, error)
+    words = error.message or "no reason given"
+    summary = f"cannot {message.about}: {words} ({status} from {error.node or 'an unnamed node'})"
+    return kind(summary, status=status, tcode=error.tcode, message=error.message, node=error.node)
+
+
+def _kind(message: Message, status: int, error: ErrorBody) -> type[ClusterError]:
+    if error.tcode == "ErrBadCksum":  # 400 for a part, 500 for an object
+        return ChecksumRefusedError
+    if status in (400, 404) and error.tcode in BUCKET_NOT_FOUND:  # 400 straight from a target
+        return BucketNotFoundError
+    if status == 404:
+        if "uploadId=" in message.query:  # unknown upload, or one that a failed complete has wiped
+            return UploadNotFoundError
+        return ObjectNotFoundError if message.path.startswith("/v1/objects/") else BucketNotFoundError
+    if status == 409 and message.path.startswith("/v1/buckets/"):
+        return BucketExistsError
+    kinds: dict[int, type[ClusterError]] = {
+        401: AuthError,
+        403: AuthError,
+        429: RateLimitedError,
+        502: UnavailableError,
+        503: UnavailableError,
+        504: UnavailableError,
+        507: OutOfSpaceError,
+    }
+    return kinds.get(status, ClusterError)
+
+
+def json_of(message: Message, body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        raise NotAIStoreError(
+            f"cannot {message.about}: the answer is not JSON ({shown(body[:80].decode('utf-8', 'replace'))!r}...); "
+            "is the endpoint an AIStore?"
+        ) from None

@@ -1,0 +1,108 @@
+"""What a target answers: objects and uploads, from its own store (protocol 1.3, 4, 5)."""
+
+from __future__ import annotations
+
+import random
+
+from fastmpu.mock import target_objects, target_uploads
+from fastmpu.mock.answers import Answer, Refusal
+from fastmpu.mock.buckets import Bucket, Buckets
+from fastmpu.mock.cluster_map import ClusterMap
+from fastmpu.mock.messages import parse_message
+from fastmpu.mock.names import bck_of, check_object_name
+from fastmpu.mock.routing import Resource, daemon_resource, dispatch, object_in_path
+from fastmpu.mock.server import Exchange
+from fastmpu.mock.store import Store
+from fastmpu.mock.uploads import Uploads
+
+__all__ = ["TargetNode"]
+
+_NOT_OURS = ("append_type", "append_handle", "archpath", "archregx", "etl_name", "etl_pipeline", "object_to")
+
+
+class TargetNode:
+    """One target: a store, its unfinished uploads, and the routes to them."""
+
+    def __init__(
+        self, id_: str, store: Store, buckets: Buckets, cluster_map: ClusterMap, generator: random.Random
+    ) -> None:
+        self.id = id_
+        self.label = f"t[{id_}]"
+        self.store = store
+        self.uploads = Uploads(store, self.label, generator)
+        self._buckets = buckets
+        self._map = cluster_map
+        self._resources = {
+            "objects": Resource(
+                {
+                    "GET": self._get,
+                    "HEAD": self._head,
+                    "PUT": self._put,
+                    "POST": self._post,
+                    "DELETE": self._delete,
+                    "PATCH": self._patch,
+                },
+                "DELETE, GET, HEAD, POST, PUT",
+            ),
+            "daemon": daemon_resource(cluster_map),
+            "health": Resource({"GET": lambda exchange, rest: Answer()}, "GET"),
+        }
+
+    def handle(self, exchange: Exchange) -> Answer:
+        return dispatch(exchange, self._resources)
+
+    def _get(self, exchange: Exchange, rest: str) -> Answer:
+        bucket, name = self._object(exchange, rest)
+        return target_objects.get(self.store, bucket, name, exchange.request, self.label)
+
+    def _head(self, exchange: Exchange, rest: str) -> Answer:
+        bucket, name = self._object(exchange, rest)
+        return target_objects.head(self.store, bucket, name, exchange.request, self.label)
+
+    def _put(self, exchange: Exchange, rest: str) -> Answer:
+        bucket, name = self._object(exchange, rest, marked=True, checked=True)
+        if exchange.request.query.value("uploadId"):
+            return target_uploads.put_part(self.uploads, bucket.bck, name, exchange)
+        return target_objects.put(self.store, bucket, name, exchange)
+
+    def _delete(self, exchange: Exchange, rest: str) -> Answer:
+        bucket, name = self._object(exchange, rest, marked=True)
+        body = exchange.body.read_all()
+        if body and parse_message(body, self.label).action == "mpt-abort":
+            return target_uploads.abort(self.uploads, bucket.bck, name, exchange.request)
+        return target_objects.delete(self.store, bucket, name)
+
+    def _post(self, exchange: Exchange, rest: str) -> Answer:
+        # A missing bucket is a 400 here, and a 404 everywhere else (protocol 2).
+        bucket, name = self._object(exchange, rest, marked=True, missing=400)
+        message = parse_message(exchange.body.read_all(), self.label)
+        if message.action == "mpt-upload":
+            return target_uploads.create(self.uploads, bucket, name)
+        if message.action == "mpt-complete":
+            return target_uploads.complete(self.uploads, bucket.bck, name, exchange.request, message, self.label)
+        raise Refusal(400, f'invalid action "{message.action}"')
+
+    def _patch(self, exchange: Exchange, rest: str) -> Answer:
+        bucket, name = self._object(exchange, rest, marked=True)
+        message = parse_message(exchange.body.read_all(), self.label)
+        return target_objects.set_custom(self.store, bucket, name, exchange.request, message, self.label)
+
+    def _object(
+        self, exchange: Exchange, rest: str, *, marked: bool = False, checked: bool = False, missing: int = 404
+    ) -> tuple[Bucket, str]:
+        """The object a request is about. Writes must come with a redirect's marker, whatever is in it."""
+        request = exchange.request
+        bucket_name, name = object_in_path(exchange, rest)
+        if marked and not (request.query.raw_value("pid") and request.query.raw_value("utm")):
+            raise Refusal(400, f"{self.label}: {request.method}(obj) is expected to be redirected")
+        if checked:
+            check_object_name(name)
+        bucket = self._buckets.find(bck_of(bucket_name, request.query), missing=missing)
+        for parameter in _NOT_OURS:
+            if parameter in request.query:
+                raise Refusal(501, f"this is a mock of AIStore: it does not know '{parameter}'")
+        if marked and not self.store.quirks.any_target_accepts:
+            owner = self._map.owner(bucket.bck.uname(name))
+            if owner.id != self.id:
+                raise Refusal(400, f"{self.label}: {bucket.bck}/{name} is misplaced, its owner is {owner.label}")
+        return bucket, name

@@ -1,0 +1,143 @@
+"""One accepted connection as the mock sees it: heads up to their empty line, raw bytes, and the ways to end it.
+
+Threads: a `Wire` belongs to the thread that serves its connection. `shut` alone may be called from another thread; it
+wakes the owner out of whatever it waits for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import socket
+import struct
+import time
+from dataclasses import dataclass
+
+from fastmpu.mock.heads import BadHead
+
+__all__ = ["Timings", "Wire"]
+
+_HEAD_LIMIT = (1 << 20) + 4096  # what Go's HTTP library takes
+_HEAD_END = re.compile(rb"\n\r?\n")
+_FIRST_READ = 1 << 16
+_SEND_WINDOW = 1 << 20  # the interpreter is free for others between windows
+_PEER_GONE = getattr(select, "POLLRDHUP", select.POLLHUP)  # Linux tells that the peer has closed before we read
+
+
+@dataclass(frozen=True)
+class Timings:
+    """How long a node waits, in seconds (protocol 1.4)."""
+
+    header: float = 16.0  # for a whole head, also on a fresh connection
+    idle: float = 30.0  # between requests
+    closing: float = 0.5  # after the last answer, for a peer that is still sending
+
+
+class Wire:
+    """The socket of one connection and the bytes that came ahead of their turn."""
+
+    def __init__(self, sock: socket.socket, timings: Timings) -> None:
+        sock.settimeout(None)  # whatever the process has set as its default
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = sock
+        self.timings = timings
+        host, port = sock.getpeername()[:2]
+        self.peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._ahead = bytearray()
+        self._patience: float | None = None
+
+    def receive_head(self, *, first: bool) -> bytes | None:
+        """The next head; None if the peer ended, reset or was silent for too long."""
+        begun = time.monotonic()
+        patience = self.timings.header if first else self.timings.idle
+        searched = 0
+        while True:
+            found = _HEAD_END.search(self._ahead, max(0, searched - 2))
+            if len(self._ahead) > _HEAD_LIMIT and (found is None or found.end() > _HEAD_LIMIT):
+                raise BadHead(431)
+            if found:
+                head = bytes(self._ahead[: found.end()])
+                del self._ahead[: found.end()]
+                return head
+            searched = len(self._ahead)
+            if searched and not first:  # the wait for a request is over, the one for its end has begun
+                begun, patience, first = time.monotonic(), self.timings.header, True
+            some = self._receive_within(patience - (time.monotonic() - begun))
+            if not some:
+                return None
+            self._ahead += some
+
+    def read_into(self, view: memoryview) -> int:
+        """Bytes received into `view`, at least one; 0 if the peer ended."""
+        if self._ahead:
+            size = min(len(view), len(self._ahead))
+            view[:size] = self._ahead[:size]
+            del self._ahead[:size]
+            return size
+        self._wait_at_most(None)
+        return self.socket.recv_into(view)
+
+    def read_line(self, limit: int) -> bytes:
+        """Bytes up to a line feed, for chunked encoding; ValueError if there is none within `limit`."""
+        while (end := self._ahead.find(b"\n", 0, limit)) < 0:
+            if len(self._ahead) >= limit:
+                raise ValueError("line too long")
+            self._wait_at_most(None)
+            some = self.socket.recv(_FIRST_READ)
+            if not some:
+                raise EOFError
+            self._ahead += some
+        line = bytes(self._ahead[: end + 1])
+        del self._ahead[: end + 1]
+        return line
+
+    def send(self, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        for at in range(0, len(view), _SEND_WINDOW):
+            self.socket.sendall(view[at : at + _SEND_WINDOW])
+
+    def send_file(self, descriptor: int, offset: int, size: int) -> None:
+        """Send a piece of a file without copying it; ConnectionError if the file ends early."""
+        while size:
+            sent = os.sendfile(self.socket.fileno(), descriptor, offset, min(size, _SEND_WINDOW))
+            if not sent:
+                raise ConnectionError("the file ended before its announced size")
+            offset += sent
+            size -= sent
+
+    def end_output(self) -> None:
+        """Half-close: say that no more comes, and keep listening."""
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def wait_for_peer_to_close(self) -> None:
+        """Let a peer that is still sending read our last answer: a close at once would reset it (protocol 1.4)."""
+        poll = select.poll()
+        poll.register(self.socket, _PEER_GONE)
+        poll.poll(self.timings.closing * 1000)
+
+    def shut(self) -> None:
+        try:
+            self.socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the peer was faster
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def _receive_within(self, seconds: float) -> bytes:
+        if seconds <= 0:
+            return b""
+        self._wait_at_most(seconds)
+        try:
+            return self.socket.recv(_FIRST_READ)
+        except (BlockingIOError, ConnectionError):
+            return b""
+
+    def _wait_at_most(self, seconds: float | None) -> None:
+        """Set the kernel's receive timeout: a blocking read needs no poll beside it, as Python's own timeouts do."""
+        if seconds != self._patience:
+            microseconds = max(1000, int((seconds or 0) * 1e6)) if seconds else 0
+            timeout = struct.pack("@ll", *divmod(microseconds, 1_000_000))
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+            self._patience = seconds
