@@ -72,13 +72,14 @@ def mock_cluster(*options: str) -> Iterator[str]:
 
 @contextmanager
 def random_file(size: int) -> Iterator[Path]:
-    """A file of `size` random bytes, in the page cache."""
+    """A file of `size` random bytes, in the page cache, that nobody holds open."""
     random = numpy.random.default_rng()
-    with tempfile.NamedTemporaryFile(prefix="fastmpu-bench-") as out:
-        for at in range(0, size, 16 * MiB):
-            out.write(random.bytes(min(16 * MiB, size - at)))
-        out.flush()
-        yield Path(out.name)
+    with tempfile.TemporaryDirectory(prefix="fastmpu-bench-") as scratch:
+        path = Path(scratch) / "random.bin"
+        with path.open("wb") as out:
+            for at in range(0, size, 16 * MiB):
+                out.write(random.bytes(min(16 * MiB, size - at)))
+        yield path
 
 
 def print_machine(packages: Sequence[str]) -> None:

@@ -27,9 +27,8 @@ def main() -> None:
 
     live = os.environ.get("AIS_ENDPOINT")
     print_machine(["fastmpu", "aistore", "httpx", "h11", "crc32c", "numpy"])
-    print(
-        f"against {'the cluster ' + live if live else 'a MOCK cluster (1 proxy, 3 targets, in memory) in its own process'}"
-    )
+    where = f"the cluster {live}" if live else "a MOCK cluster (1 proxy, 3 targets, in memory) in its own process"
+    print(f"against {where}")
     print(f"{options.size} MiB in parts of {options.part_size} MiB x {options.workers} threads, {options.runs} runs\n")
     costs: dict[str, list[Cost]] = {who: [] for who in options.only}
     with nullcontext(live) if live else mock_cluster() as endpoint, random_file(options.size * MiB) as path:

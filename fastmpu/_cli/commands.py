@@ -57,7 +57,7 @@ def _names(sources: list[str], target: str) -> dict[str, str]:
     names: dict[str, str] = {}
     owners: dict[str, str] = {}
     for source in sources:
-        name = place.name + basename(source) if is_prefix else place.name
+        name = place.name + basename(source.rstrip("/")) if is_prefix else place.name
         check_object_name(name)
         uri = str(place._replace(name=name))
         other = owners.setdefault(uri, source)

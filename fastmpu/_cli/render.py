@@ -121,7 +121,7 @@ class PlainLines:
 
 
 def show_table(title: str, columns: list[str], rows: list[list[str]], caption: str) -> None:
-    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    table = Table(title=escape(title), caption=escape(caption), title_justify="left", caption_justify="left")
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right")
     for row in rows:

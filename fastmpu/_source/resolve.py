@@ -20,7 +20,7 @@ _REFUSED: Final = (
     (
         stat.S_ISDIR,
         errno.EISDIR,
-        "is a directory: directories are not uploaded, pass its files one by one (on the command line: -r)",
+        "is a directory: directories are not uploaded, pass its files one by one",
     ),
     (stat.S_ISFIFO, errno.ESPIPE, "is a FIFO: it has no size and cannot be read twice"),
     (stat.S_ISSOCK, errno.ENXIO, "is a socket: it has no contents"),

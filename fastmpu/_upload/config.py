@@ -68,6 +68,8 @@ class UploadOptions:
         for name in ("part_size", "multipart_threshold"):
             if getattr(self, name) != "auto":
                 object.__setattr__(self, name, _size(getattr(self, name), name))
+        if not isinstance(self.retry, RetryPolicy):
+            raise UsageError(f"retry={self.retry!r}: it must be a RetryPolicy, as in RetryPolicy(attempts=3)")
         count = self.max_concurrency
         if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_CONCURRENCY:
             raise UsageError(f"max_concurrency={count!r}: it must be an int from 1 to {MAX_CONCURRENCY}")

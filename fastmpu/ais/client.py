@@ -35,6 +35,10 @@ class Client:
         ssl_context: ssl.SSLContext | None = None,
         transport: httpx.BaseTransport | None = None,
     ):
+        if not isinstance(endpoint, (str, type(None))):
+            raise UsageError(f"endpoint={endpoint!r}: it must be a URL such as 'http://host:8080'")
+        if not isinstance(token, (str, Secret, type(None))):
+            raise UsageError(f"the token must be a string, not {type(token).__name__} (its value is not shown)")
         url = endpoint or os.environ.get("AIS_ENDPOINT", "")
         if not url:
             raise UsageError("no endpoint: give the URL of an AIStore proxy, or set AIS_ENDPOINT=http://host:port")

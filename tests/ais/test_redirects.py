@@ -1,0 +1,149 @@
+"""Redirects: followed once, to members of the cluster map only, and nothing but authority and marker is believed."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from interposer import Action, Forward, Interposer, answer
+from stranger import stranger
+
+import fastmpu
+from fastmpu.errors import RedirectRefusedError
+
+
+def redirect(status: int, location: str | None) -> Action:
+    """The proxy, or what claims to be one, sends the client on."""
+    return answer(status, b"", **({} if location is None else {"Location": location}))
+
+
+def altered(**parts: str) -> Action:
+    """The proxy's own redirect, with some parts of the URL replaced on the way, as a man in the middle would."""
+
+    def action(request: httpx.Request, forward: Forward) -> httpx.Response:
+        response = forward(request)
+        response.read()
+        location = urlsplit(response.headers["location"])._replace(**parts).geturl()
+        return httpx.Response(response.status_code, headers={"Location": location}, stream=httpx.ByteStream(b""))
+
+    return action
+
+
+STEPS = {
+    "locate": lambda obj: obj.put(b"x"),
+    "get": lambda obj: obj.get_reader().read_all(),
+    "head": lambda obj: obj.head(),
+    "create": lambda obj: obj.multipart_upload().create(),
+    "delete": lambda obj: obj.delete(),
+}
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_a_stranger_is_never_spoken_to(tap: Interposer, obj: fastmpu.Object, kind: str) -> None:
+    """A redirect out of the cluster is refused before connecting: no byte, and no token, goes there."""
+    status = 301 if kind == "get" else 307
+    with stranger(200) as server:
+        tap.on(kind, redirect(status, f"{server.url}/v1/objects/bucket/dir/name.bin?pid=p&utm=u"), direct=False)
+        with pytest.raises(RedirectRefusedError, match="not in the cluster map") as caught:
+            STEPS[kind](obj)
+        assert server.url in str(caught.value)
+        assert server.requests == []
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_a_loop_ends_at_once(tap: Interposer, obj: fastmpu.Object, kind: str) -> None:
+    """A target that redirects again is not followed: AIStore redirects once."""
+    obj.put(b"there")
+    status = 301 if kind == "get" else 307
+    target = next(wire.origin for wire in tap.of("put"))
+    direct = "put" if kind == "locate" else kind
+    tap.on(direct, redirect(status, f"{target}/v1/objects/bucket/dir/name.bin?pid=p&utm=u"), direct=True)
+    before = len(tap.wires)
+    with pytest.raises(RedirectRefusedError, match="redirects once"):
+        STEPS[kind](obj)
+    assert len(tap.wires) - before == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        *(("locate", status) for status in (301, 302, 303, 308)),
+        *(("create", status) for status in (301, 303)),
+        *(("get", status) for status in (302, 307)),
+        ("delete", 301),
+        ("head", 301),
+    ],
+)
+def test_only_the_redirects_that_aistore_sends(tap: Interposer, obj: fastmpu.Object, kind: str, status: int) -> None:
+    """301 for GET and 307 for the rest. A PUT or POST that would be turned into a GET is refused, and so are others."""
+    obj.put(b"there")
+    member = next(wire.origin for wire in tap.of("put"))
+    tap.on(kind, redirect(status, f"{member}/x?pid=p&utm=u"), direct=False)
+    with pytest.raises(RedirectRefusedError, match=str(status)):
+        STEPS[kind](obj)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        None,
+        "",
+        "/v1/objects/b/o?pid=p&utm=u",
+        "ftp://127.0.0.1/x?pid=p&utm=u",
+        "http://?pid=p&utm=u",
+        "http://[::1/x?pid=p&utm=u",
+        "http://127.0.0.1:99999/x?pid=p&utm=u",
+    ],
+)
+def test_a_location_that_leads_nowhere(tap: Interposer, obj: fastmpu.Object, location: str | None) -> None:
+    """Missing, relative, or no URL at all: a named error, not a crash."""
+    tap.on("locate", redirect(307, location))
+    with pytest.raises(RedirectRefusedError):
+        obj.put(b"x")
+
+
+@pytest.mark.parametrize("query", ["", "pid=p", "utm=u", "pid=&utm=u", "pid=p&utm="])
+def test_a_redirect_without_its_marker(tap: Interposer, obj: fastmpu.Object, query: str) -> None:
+    """A target would refuse the request without pid and utm: refused here, so that no body is sent in vain."""
+    tap.on("locate", altered(query=query))
+    with pytest.raises(RedirectRefusedError, match="pid or utm"):
+        obj.put(b"x")
+    assert tap.count("put") == 0
+
+
+def test_the_scheme_does_not_change(tap: Interposer, obj: fastmpu.Object) -> None:
+    """Neither up nor, above all, down."""
+    tap.on("locate", altered(scheme="https"))
+    with pytest.raises(RedirectRefusedError, match="from http to https"):
+        obj.put(b"x")
+
+
+def test_the_path_in_a_location_is_not_believed(tap: Interposer, obj: fastmpu.Object) -> None:
+    """AIStore writes decoded names there, with spaces for line breaks (protocol 1.2): following it would store another
+    object."""
+    tap.on("locate", altered(path="/v1/objects/bucket/another"))
+    tap.on("create", altered(path="/v1/objects/bucket/another"), direct=False)
+    obj.put(b"mine")
+    assert obj.get_reader().read_all() == b"mine"
+    obj.upload(b"mine, too" * 1000, part_size=1000)
+    assert obj.get_reader().read_all() == b"mine, too" * 1000
+    assert not obj.bucket.object("another").exists()
+
+
+def test_extra_words_in_the_marker_are_not_passed_on(tap: Interposer, obj: fastmpu.Object) -> None:
+    """Only pid and utm are taken: `uploadId` or `partNumber` of a redirect would change what is stored (H7)."""
+    tap.on("locate", altered(query="uploadId=evil&pid=p&provider=aws&utm=u&partNumber=3"))
+    obj.put(b"mine")
+    sent = tap.of("put")[0].query
+    assert sent == {"provider": "ais", "pid": "p", "utm": "u"}
+    assert obj.get_reader().read_all() == b"mine"
+
+
+def test_a_new_member_is_looked_up(tap: Interposer, obj: fastmpu.Object) -> None:
+    """A redirect to a node that the known map lacks has the map fetched again before it is refused."""
+    tap.on("locate", redirect(307, "http://127.0.0.1:1/x?pid=p&utm=u"))
+    before = tap.count("map")
+    with pytest.raises(RedirectRefusedError):
+        obj.put(b"x")
+    assert tap.count("map") == before + 1
