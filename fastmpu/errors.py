@@ -2,6 +2,7 @@
 
     FastMPUError
     ├── UsageError (ValueError)          the call is wrong; nothing was sent
+    │   ├── ForkError                    a client was taken into a forked process
     │   ├── InvalidNameError             a bucket, an object or a URI that AIStore would refuse or mangle
     │   └── PlanError                    sizes that cannot be an upload
     ├── SourceError (OSError)            the bytes cannot be read
@@ -28,6 +29,8 @@
         ├── ObjectExistsError (FileExistsError)  mode="create", and it is there
         ├── UploadStateError             create, complete or abort at the wrong time
         ├── UploadLostError              the cluster has forgotten the upload
+        ├── RestartsExhaustedError       started again under new upload ids, and failed each time
+        ├── DeadlineError (TimeoutError) not finished in time
         ├── IntegrityError               stored, but not what we sent: .expected .found
         └── Cancelled                    on request
 
@@ -48,7 +51,9 @@ __all__ = [
     "ChecksumRefusedError",
     "ClusterError",
     "ConnectFailedError",
+    "DeadlineError",
     "FastMPUError",
+    "ForkError",
     "IntegrityError",
     "InvalidNameError",
     "NotAIStoreError",
@@ -61,6 +66,7 @@ __all__ = [
     "RateLimitedError",
     "RedirectRefusedError",
     "ResponseTimeoutError",
+    "RestartsExhaustedError",
     "SourceChangedError",
     "SourceError",
     "TransportError",
@@ -89,6 +95,10 @@ def _rebuild(kind: type[FastMPUError], args: tuple[Any, ...], state: dict[str, A
 
 class UsageError(FastMPUError, ValueError):
     """The call is wrong. No request was sent."""
+
+
+class ForkError(UsageError):
+    """A client was made before a fork and used after it: parent and child would share its connections."""
 
 
 class InvalidNameError(UsageError):
@@ -138,14 +148,27 @@ class RedirectRefusedError(FastMPUError):
 
 
 class ClusterError(FastMPUError):
-    """AIStore answered with an error. `status` decides; `tcode` and `message` are the server's own words."""
+    """AIStore answered with an error. `status` decides; `tcode` and `message` are the server's own words.
 
-    def __init__(self, summary: str, *, status: int, tcode: str = "", message: str = "", node: str = ""):
+    `node` is empty where it was not AIStore that answered. `retry_after`, in seconds, comes from gateways only.
+    """
+
+    def __init__(
+        self,
+        summary: str,
+        *,
+        status: int,
+        tcode: str = "",
+        message: str = "",
+        node: str = "",
+        retry_after: float | None = None,
+    ):
         super().__init__(summary)
         self.status = status
         self.tcode = tcode
         self.message = message
         self.node = node
+        self.retry_after = retry_after
 
 
 class BucketNotFoundError(ClusterError, LookupError):
@@ -221,6 +244,14 @@ class UploadStateError(UploadError):
 
 class UploadLostError(UploadError):
     """The cluster has forgotten the upload: its target restarted, or the object's owner changed."""
+
+
+class RestartsExhaustedError(UploadError):
+    """The object was started again under new upload ids, and each of them failed; the last failure is the cause."""
+
+
+class DeadlineError(UploadError, TimeoutError):
+    """The upload did not finish within its deadline; it was aborted."""
 
 
 class IntegrityError(UploadError):

@@ -47,9 +47,12 @@ _log = logging.getLogger("fastmpu")
 class File(Source):
     """An open regular file. Owns `fd` (open for reading only) from the call on, also when it raises."""
 
-    def __init__(self, fd: int, name: str, *, read: Read = "auto", mountinfo: str | None = None) -> None:
+    def __init__(
+        self, fd: int, name: str, *, read: Read = "auto", may_grow: bool = False, mountinfo: str | None = None
+    ) -> None:
         self.name = name
         self._fd = fd
+        self._may_grow = may_grow
         self._guard = threading.Lock()
         self._parts: set[FilePart] = set()
         self._lease: Lease | None = None
@@ -97,6 +100,11 @@ class File(Source):
                     now.links,
                 )
                 self._identity = now
+            if self._may_grow and now.size > self._identity.size:
+                # A writer appends; what was opened is a prefix of the file now, as far as its size can tell.
+                now = now._replace(
+                    size=self._identity.size, mtime_ns=self._identity.mtime_ns, ctime_ns=self._identity.ctime_ns
+                )
             change = self._identity.change(now)
         if change:
             raise SourceChangedError(f"{self.name!r} changed while it was uploaded: {change}")

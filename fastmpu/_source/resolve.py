@@ -29,23 +29,23 @@ _REFUSED: Final = (
 )
 
 
-def resolve(source: object, *, read: str = "auto") -> Source:
+def resolve(source: object, *, read: str = "auto", on_change: str = "error") -> Source:
     """Open what the caller passed; the caller of this closes it.
 
-    `read` is for files: "mmap", "pread", or "auto" for a map where it is safe and pays. UsageError: not something that
-    can be a source. SourceError, with `errno`, and chained from the OSError: a path that cannot be opened, or is no
-    file.
+    `read` is for files: "mmap", "pread", or "auto" for a map where it is safe and pays. So is `on_change`: "prefix"
+    lets a file grow, and uploads what it had when it was opened. UsageError: not something that can be a source.
+    SourceError, with `errno`, and chained from the OSError: a path that cannot be opened, or is no file.
     """
     if read not in get_args(Read):
         raise UsageError(f"read={read!r} is not known: choose one of {', '.join(get_args(Read))}")
     if isinstance(source, (str, os.PathLike)):
-        return _open(os.fspath(source), cast(Read, read))
+        return _open(os.fspath(source), cast(Read, read), may_grow=on_change == "prefix")
     if _has_buffer(source):
         return Buffer(source)
     raise UsageError(f"cannot upload from {type(source).__name__}: pass {_ACCEPTED}{_remedy(source)}")
 
 
-def _open(path: str | bytes, read: Read) -> File:
+def _open(path: str | bytes, read: Read, *, may_grow: bool) -> File:
     name = os.fsdecode(path)
     try:
         # Looked at before it is opened, as opening a FIFO or a device can wait, or do things; and again afterwards, for
@@ -63,7 +63,7 @@ def _open(path: str | bytes, read: Read) -> File:
     except BaseException:
         os.close(fd)
         raise
-    return File(fd, name, read=read)
+    return File(fd, name, read=read, may_grow=may_grow)
 
 
 def _open_file(path: str | bytes) -> int:

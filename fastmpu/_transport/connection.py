@@ -128,7 +128,7 @@ class Connection:
         except Stalled:
             if not self._fence():
                 raise
-        except Cancelled:
+        except (Cancelled, KeyboardInterrupt):
             self._fence()
             raise
         assert self._response is not None

@@ -7,7 +7,7 @@ the default.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
@@ -17,10 +17,13 @@ from .retry import RetryPolicy
 
 Engine = Literal["auto", "thread", "inline"]
 ChecksumChoice = Literal["auto", "crc32c", "xxhash", "none"]
-Verify = Literal["none", "size", "head", "read"]
+Verify = Literal["none", "size", "head", "probe", "read"]
 Reading = Literal["auto", "mmap", "pread"]
 Mode = Literal["overwrite", "create"]
 OnError = Literal["abort", "keep"]
+OnChange = Literal["error", "prefix"]
+PartChecksum = Literal["none", "sha256"]
+Fence = Literal["answer", "network"]
 
 MAX_CONCURRENCY = 1024
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -30,6 +33,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "read": get_args(Reading),
     "mode": get_args(Mode),
     "on_error": get_args(OnError),
+    "on_change": get_args(OnChange),
+    "part_checksum": get_args(PartChecksum),
+    "fence": get_args(Fence),
 }
 
 
@@ -42,8 +48,11 @@ class UploadOptions:
     what plain PUTs are checked with); "none" leaves only the size to be proved. `verify`: "head" compares size and
     checksum with the cluster's own, "read" reads the object back, "size" compares only the size, "none" nothing.
     `read`: how files are read. `mode="create"`: refuse an object that exists (looked up first, so not atomic).
-    `on_error="keep"`: leave the parts of a failed upload on the cluster instead of aborting. `retry`: for parts that
-    the cluster refused in so many words.
+    `on_error="keep"`: leave the parts of a failed upload on the cluster instead of aborting. `retry`: for requests that
+    the cluster refused in so many words, or that never reached it. `on_change="prefix"`: a file that only grows is
+    fine, as logs do; what it had when it was opened is uploaded. `part_checksum="sha256"`: the cluster checks each part
+    before it records it; costs SHA-256 here and there. `fence`: what ends an attempt without an answer, see
+    docs/reliability.md. `deadline`: seconds for all of it.
     """
 
     part_size: int | str = "auto"
@@ -55,6 +64,10 @@ class UploadOptions:
     read: Reading = "auto"
     mode: Mode = "overwrite"
     on_error: OnError = "abort"
+    on_change: OnChange = "error"
+    part_checksum: PartChecksum = "none"
+    fence: Fence = "answer"
+    deadline: float | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def __post_init__(self) -> None:
@@ -70,6 +83,9 @@ class UploadOptions:
                 object.__setattr__(self, name, _size(getattr(self, name), name))
         if not isinstance(self.retry, RetryPolicy):
             raise UsageError(f"retry={self.retry!r}: it must be a RetryPolicy, as in RetryPolicy(attempts=3)")
+        limit = self.deadline
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit > 0):
+            raise UsageError(f"deadline={limit!r}: it must be a number of seconds above 0")
         count = self.max_concurrency
         if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_CONCURRENCY:
             raise UsageError(f"max_concurrency={count!r}: it must be an int from 1 to {MAX_CONCURRENCY}")
@@ -85,7 +101,7 @@ class UploadOptions:
         for name in known - {"retry"} - set(values):
             text = environment.get(f"FASTMPU_{name.upper()}")
             if text:
-                values[name] = _int(text, name) if name == "max_concurrency" else text
+                values[name] = _NUMBERS[name](text, name) if name in _NUMBERS else text
         return cls(**values)
 
 
@@ -96,8 +112,14 @@ def _size(value: int | str, name: str) -> int:
         raise UsageError(str(error)) from None
 
 
-def _int(text: str, name: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise UsageError(f"FASTMPU_{name.upper()}={text!r} is not a whole number") from None
+def _number(kind: Callable[[str], Any]) -> Callable[[str, str], Any]:
+    def read(text: str, name: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError:
+            raise UsageError(f"FASTMPU_{name.upper()}={text!r} is not a number") from None
+
+    return read
+
+
+_NUMBERS = {"max_concurrency": _number(int), "deadline": _number(float)}

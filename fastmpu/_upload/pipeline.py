@@ -1,49 +1,73 @@
-"""One upload from plan to proof: the only loop.
+"""One upload from plan to proof.
 
-Threads: the caller's own is the producer. It owns the plan, the progress, the receipts and every decision: what starts,
-when to give up, complete, verify. Workers (see workers.py) each send one part at a time and own that part's reader,
-body and attempt. What they find out comes home through `_outcomes`, the only queue. Shared besides: the source (its
-module says how), the multipart upload's states (likewise), and `_cancel`, an event that ends attempts early.
-
-A part is a descriptor until a worker reads it; bytes never travel between threads.
+Runs in the caller's thread; parts_run.py says which threads it starts. Every exit from here has ended all attempts, and
+has aborted what can be aborted.
 """
 
 from __future__ import annotations
 
-import threading
+import logging
 import time
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future
-from queue import Empty, SimpleQueue
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Final, Protocol
 
-from .._checksum import combine_all, new_checksum
-from .._plan import PartRange, Plan
-from .._source import HASH_WINDOW, Source
-from .._transport import Exchange
+from .._checksum import combine_all
+from .._plan import Plan
+from .._source import Source
 from ..ais import MultipartUpload, Object
+from ..ais.states import UploadEvent
 from ..errors import (
     Cancelled,
     ClusterError,
+    DeadlineError,
     FastMPUError,
-    PartError,
-    SourceChangedError,
+    IntegrityError,
+    NotAIStoreError,
+    RedirectRefusedError,
+    RestartsExhaustedError,
+    TransportError,
     UploadError,
+    UploadLostError,
 )
+from .cancel import CancelEvent, CancelFlag
 from .config import UploadOptions
-from .part_body import PartBody
+from .fence import StartAgain, probe_parts
+from .part_task import Job, with_retries
+from .parts_run import PartsRun
 from .progress import OnProgress, ProgressMeter
 from .receipt import PartReceipt, Receipt
-from .verify import Expected, verify
-from .workers import executor
+from .retry import RetryBudget
+from .throttle import Throttle
+from .verify import Expected, remove_if_ours, verify
+from .whole_put import WholePut
 
-T = TypeVar("T")
+logger = logging.getLogger("fastmpu")
 
-# What is computed over each part while it is sent, by the option `checksum`. CRC32C is the one that combines.
-PART_CHECKSUMS = {"auto": ("crc32c",), "crc32c": ("crc32c",), "xxhash": ("crc32c", "xxhash"), "none": ()}
-# What a plain PUT is checked with, and the other one, for when the cluster skipped the first (see `_put_whole`).
-PUT_CHECKSUMS = {"auto": ("crc32c", "xxhash"), "crc32c": ("crc32c", "xxhash"), "xxhash": ("xxhash", "crc32c")}
+MAX_RESTARTS: Final = 2  # new upload ids for one object; what needs more will not get better
+OLD_UPLOAD: Final = 90 * 60.0  # seconds; space cleanup may take parts of older uploads (protocol 5.4)
+# Times `Timeouts.fence` between looks at an object whose complete was not answered: 7.5 s by default.
+CONFIRM_AFTER: Final = (0.0, 0.25, 0.5, 1.0, 2.0)
+ABORT_TRIES: Final = 3
+
+
+class Sender(Protocol):
+    """What sends, as far as progress and the receipt have to know."""
+
+    @property
+    def under_way(self) -> int: ...
+
+    @property
+    def attempts(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object that the cluster says it has. `doubtful`: parts that have to be looked at one by one."""
+
+    expected: Expected
+    upload_id: str = ""
+    parts: tuple[PartReceipt, ...] = ()
+    doubtful: tuple[PartReceipt, ...] = ()
 
 
 class Upload:
@@ -56,242 +80,196 @@ class Upload:
         plan: Plan,
         options: UploadOptions,
         on_progress: OnProgress | None,
+        cancel: CancelEvent | None,
     ):
         self._source = source
         self._target = target
         self._plan = plan
         self._options = options
-        self._cancel = threading.Event()
-        self._outcomes: SimpleQueue[Future[PartReceipt]] = SimpleQueue()
-        self._running: dict[Future[PartReceipt], PartTask] = {}
-        self._whole = Exchange()  # of a plain PUT
-        self._meter = ProgressMeter(plan.size, on_progress, self._under_way)
+        self._event = cancel
+        self._began = time.monotonic()
+        self._sender: Sender | None = None
+        self._meter = ProgressMeter(plan.size, on_progress, lambda: self._sender.under_way if self._sender else 0)
+        self._attempts = 0
+        self._probes = 0
+        self._restarts = 0
+        self._leftovers: list[MultipartUpload] = []
 
     def run(self) -> Receipt:
-        began = time.monotonic()
         self._meter.tick()
-        upload_id = ""
-        parts: tuple[PartReceipt, ...] = ()
-        if self._plan.multipart:
-            upload_id, parts, expected = self._upload_parts()
-            attempts = sum(part.attempts for part in parts)
-        else:
-            attempts, expected = self._put_whole()
-            self._meter.acknowledged(self._plan.size)
-        self._meter.enter("verify")
-        verified = verify(self._target, expected, self._options.verify)
+        try:
+            return self._run()
+        except Cancelled as error:
+            raise self._why_cancelled(error) from error
+        finally:
+            for mpu in self._leftovers:
+                self._abort(mpu)
+
+    def _run(self) -> Receipt:
+        once_more = True
+        while True:
+            stored = self._in_parts() if self._plan.multipart else self._whole()
+            self._meter.enter("verify")
+            try:
+                verified = self._verify(stored)
+                break
+            except IntegrityError as error:
+                if not once_more or not remove_if_ours(self._target, stored.expected):
+                    raise
+                logger.warning("%s: %s; it was deleted and is uploaded once more", self._target.uri, error)
+                once_more = False
+                self._meter.restart()
         self._meter.enter("done")
         return Receipt(
             uri=self._target.uri,
             source=self._source.name,
             size=self._plan.size,
-            checksum=expected.checksum,
+            checksum=stored.expected.checksum,
             verified=verified,
-            seconds=time.monotonic() - began,
-            upload_id=upload_id,
+            seconds=time.monotonic() - self._began,
+            upload_id=stored.upload_id,
             part_size=self._plan.part_size,
-            parts=parts,
-            attempts=attempts,
+            parts=stored.parts,
+            attempts=self._attempts,
+            probes=self._probes,
+            restarts=self._restarts,
             read=self._source.reading,
             engine=self._options.engine,
             max_concurrency=self._options.max_concurrency,
         )
 
+    def _job(self) -> Job:
+        left = self._options.deadline
+        if left is not None:
+            left = max(0.0, left - (time.monotonic() - self._began))
+        cancel = CancelFlag(self._event, left)
+        return Job(self._source, self._options, cancel, RetryBudget(), Throttle(self._options.max_concurrency))
+
+    def _whole(self) -> Stored:
+        put = WholePut(self._job(), self._plan, self._target, self._meter)
+        self._sender = put
+        try:
+            checksum, version = put.send()
+        finally:
+            self._attempts += put.attempts
+        self._meter.acknowledged(self._plan.size)
+        return Stored(Expected(self._plan.size, checksum, version=version))
+
     # --- in parts -----------------------------------------------------------------------------------------------------
 
-    def _upload_parts(self) -> tuple[str, tuple[PartReceipt, ...], Expected]:
-        mpu = self._target.multipart_upload().create()
-        assert mpu.upload_id is not None
+    def _in_parts(self) -> Stored:
+        while True:
+            job = self._job()
+            mpu = self._target.multipart_upload()
+            with_retries(mpu.create, job, repeatable=True)
+            try:
+                return self._under(mpu, job)
+            except StartAgain as again:
+                # An attempt of the old upload may still be alive: its abort waits until the end of the job.
+                if again.abort:
+                    self._leftovers.append(mpu)
+                if self._restarts == MAX_RESTARTS:
+                    raise self._exhausted(again.cause) from again.cause
+                self._restarts += 1
+                logger.warning("%s: starting again under a new upload id: %s", self._target.uri, again)
+                self._meter.restart()
+            except BaseException as error:
+                if mpu.may_abort and self._options.on_error == "abort":
+                    self._abort(mpu, error)
+                raise
+
+    def _under(self, mpu: MultipartUpload, job: Job) -> Stored:
+        """One try, under one upload id."""
+        opened = time.monotonic()
+        run = PartsRun(job, self._plan, mpu, self._meter)
+        self._sender = run
         try:
-            parts = self._send_parts(mpu)
-            self._source.check()
-            self._meter.enter("complete")
-        except BaseException as error:
-            self._give_up(mpu, error)
-            raise
+            parts = run.send()
+        finally:
+            self._attempts += run.attempts
+            self._probes += run.probes
+        self._source.check()
         crc = combine_all((int(part.checksums["crc32c"], 16), part.length) for part in parts if part.checksums)
         checksum = f"crc32c:{crc:08x}" if self._options.checksum != "none" else ""
-        expected = Expected(self._plan.size, checksum, mpu.upload_id, in_parts=True)
-        self._complete(mpu, expected)
-        return mpu.upload_id, parts, expected
+        assert mpu.upload_id is not None
+        expected = Expected(self._plan.size, checksum, mpu.upload_id, len(parts))
+        self._meter.enter("complete")
+        self._complete(mpu, expected, job.cancel)
+        # Who was sent more than once, or was doubtful, may be a hole; old uploads may have been cleaned up meanwhile.
+        old = time.monotonic() - opened > OLD_UPLOAD
+        doubtful = tuple(part for part in parts if part.attempts > 1 or part.number in run.settled or old)
+        return Stored(expected, mpu.upload_id, parts, doubtful)
 
-    def _send_parts(self, mpu: MultipartUpload) -> tuple[PartReceipt, ...]:
-        waiting = deque(self._plan.send_order())
-        done: dict[int, PartReceipt] = {}
-        # Inline, the thread that sends is the one that may tell progress.
-        on_piece = self._meter.tick if self._options.engine == "inline" else None
-        workers = executor(self._options.engine, min(self._options.max_concurrency, len(waiting)))
-        try:
-            while waiting or self._running:
-                # Part 1 only after another part is stored: then the cluster's checksum of the whole is CRC32C, whatever
-                # the bucket's type (protocol 5.3), and HEAD proves the object.
-                while waiting and len(self._running) < self._options.max_concurrency and (waiting[0] != 1 or done):
-                    part = self._plan.parts[waiting.popleft() - 1]
-                    task = PartTask(self._source, mpu, part, self._options, self._cancel, on_piece)
-                    future = workers.submit(task.run)
-                    self._running[future] = task
-                    future.add_done_callback(self._outcomes.put)
-                future = self._next_outcome()
-                receipt = future.result()
-                del self._running[future]
-                done[receipt.number] = receipt
-                self._meter.acknowledged(receipt.length)
-        except BaseException:
-            self._cancel.set()
-            raise
-        finally:
-            # Every attempt has ended when this returns: nothing is aborted or completed before.
-            workers.shutdown(wait=True, cancel_futures=True)
-        return tuple(done[number] for number in sorted(done))
-
-    def _next_outcome(self) -> Future[PartReceipt]:
-        while True:
-            try:
-                return self._outcomes.get(timeout=self._meter.interval)
-            except Empty:
-                self._meter.tick()
-
-    def _under_way(self) -> int:
-        return self._whole.handed + sum(task.exchange.handed for task in list(self._running.values()))
-
-    def _complete(self, mpu: MultipartUpload, expected: Expected) -> None:
+    def _complete(self, mpu: MultipartUpload, expected: Expected, cancel: CancelFlag) -> None:
         """Once. If its answer is missing, the object itself is asked, and never `complete` again (protocol H5)."""
         try:
             mpu.complete()
-        except FastMPUError as error:
+            return
+        except UploadLostError as error:
+            raise StartAgain(error) from error
+        except (ClusterError, TransportError, NotAIStoreError, RedirectRefusedError) as error:
             if mpu.may_abort:  # refused in so many words; nothing of it is under way
-                self._give_up(mpu, error)
                 raise UploadError(
                     f"{self._target.uri}: the cluster refused to complete upload {mpu.upload_id}: {error}",
-                    upload_id=mpu.upload_id,
-                    object_name=self._target.uri,
+                    **mpu.ledger.names(),
                 ) from error
-            if not expected.checksum:
-                raise self._unsure(mpu, "without a checksum nothing can tell; look at the object") from error
+            if self._confirmed(expected, cancel):
+                mpu.ledger.apply(UploadEvent.CONFIRMED)
+                return
+            # The complete may still be running: an abort could race with it, so the old upload is left alone.
+            logger.warning("%s: upload %s may be left on the cluster", self._target.uri, mpu.upload_id)
+            raise StartAgain(error, abort=False) from error
+
+    def _confirmed(self, expected: Expected, cancel: CancelFlag) -> bool:
+        if not expected.checksum:
+            return False  # an older object of the same size would look the same
+        for fences in CONFIRM_AFTER:
+            cancel.wait(fences * self._target.bucket.client.endpoint.timeouts.fence)
             try:
                 verify(self._target, expected, "head")
-            except FastMPUError as doubt:
-                raise self._unsure(mpu, str(doubt)) from error
+            except FastMPUError as error:
+                logger.info("%s: not confirmed yet: %s", self._target.uri, error)
+            else:
+                return True
+        return False
 
-    def _unsure(self, mpu: MultipartUpload, why: str) -> UploadError:
-        return UploadError(
-            f"{self._target.uri}: complete of upload {mpu.upload_id} was not answered, and the object does not prove "
-            f"that it was done: {why}. Do not complete it again; upload anew",
-            upload_id=mpu.upload_id,
+    def _verify(self, stored: Stored) -> str:
+        """The level that was reached. Doubtful parts are looked at one by one at every level but "none"."""
+        level = self._options.verify
+        reached = verify(self._target, stored.expected, "head" if level == "probe" else level)
+        if level != "none":
+            probe_parts(self._target, stored.parts if level == "probe" else stored.doubtful, stored.upload_id)
+        return "probe" if level == "probe" and reached == "head" else reached
+
+    # --- giving up ----------------------------------------------------------------------------------------------------
+
+    def _abort(self, mpu: MultipartUpload, error: BaseException | None = None) -> None:
+        """Leave no parts behind; the error that brought us here stays the one that is raised."""
+        failure: FastMPUError | None = None
+        for _ in range(ABORT_TRIES):
+            try:
+                mpu.abort()
+                return
+            except (ClusterError, TransportError, NotAIStoreError, RedirectRefusedError) as problem:
+                failure = problem
+        note = f"upload {mpu.upload_id} of {self._target.uri} could not be aborted: {failure}"
+        logger.warning(note)
+        if error is not None and hasattr(error, "add_note"):  # Python 3.11
+            error.add_note(note)
+
+    def _exhausted(self, cause: FastMPUError) -> RestartsExhaustedError:
+        return RestartsExhaustedError(
+            f"{self._target.uri}: given up after {self._restarts + 1} uploads, each under an id of its own; the last: "
+            f"{cause}",
             object_name=self._target.uri,
         )
 
-    def _give_up(self, mpu: MultipartUpload, error: BaseException) -> None:
-        """Abort, so that no parts are left; the error that brought us here stays the one that is raised."""
-        if self._options.on_error == "keep":
-            return
-        try:
-            mpu.abort()
-        except FastMPUError as failure:
-            if hasattr(error, "add_note"):  # Python 3.11
-                error.add_note(f"upload {mpu.upload_id} of {self._target.uri} could not be aborted: {failure}")
-
-    # --- whole --------------------------------------------------------------------------------------------------------
-
-    def _put_whole(self) -> tuple[int, Expected]:
-        """One PUT, which the cluster checks before it stores. If it already has an object of that checksum it stores
-        and checks nothing (protocol 4.1), and a damaged object would stay; so then the other checksum is sent.
-        """
-        whole = PartRange(1, 0, self._plan.size)
-        attempts = 0
-        expected = Expected(self._plan.size, "", "", in_parts=False)
-        for kind in PUT_CHECKSUMS.get(self._options.checksum, ("",)):
-            checksum = (kind, self._hash_whole(kind)) if kind else None
-            if checksum and not expected.checksum:
-                expected = Expected(self._plan.size, ":".join(checksum), "", in_parts=False)
-
-            def put(checksum: tuple[str, str] | None = checksum) -> bool:
-                nonlocal attempts
-                attempts += 1
-                self._whole = Exchange()
-                body = PartBody(self._source, whole, on_piece=self._meter.tick)
-                response = self._target.put_body(body, checksum=checksum, exchange=self._whole, cancel=self._cancel)
-                return any(name.startswith("ais-") for name in response.headers)
-
-            stored = with_retries(put, self._source, self._options, self._cancel)
-            self._source.check()
-            if stored:
-                break
-        return attempts, expected
-
-    def _hash_whole(self, kind: str) -> str:
-        checksum = new_checksum(kind)
-        with self._source.open_part(0, self._plan.size) as reader:
-            for at in range(0, self._plan.size, HASH_WINDOW):
-                reader.feed(at, min(HASH_WINDOW, self._plan.size - at), checksum.update)
-        return checksum.hexdigest()
-
-
-class PartTask:
-    """One part, sent by the worker that runs it, again only after the cluster refused it in so many words."""
-
-    def __init__(
-        self,
-        source: Source,
-        mpu: MultipartUpload,
-        part: PartRange,
-        options: UploadOptions,
-        cancel: threading.Event,
-        on_piece: Callable[[], object] | None,
-    ):
-        self._source = source
-        self._mpu = mpu
-        self._part = part
-        self._options = options
-        self._cancel = cancel
-        self._on_piece = on_piece
-        self.exchange = Exchange()
-
-    def run(self) -> PartReceipt:
-        if self._cancel.is_set():
-            raise Cancelled(f"part {self._part.number} was not started")
-        began = time.monotonic()
-        body = PartBody(self._source, self._part, PART_CHECKSUMS[self._options.checksum], self._on_piece)
-        attempts = 0
-
-        def put() -> None:
-            nonlocal attempts
-            attempts += 1
-            self.exchange = Exchange()
-            self._mpu.put_part(self._part.number, body, exchange=self.exchange, cancel=self._cancel)
-
-        try:
-            with_retries(put, self._source, self._options, self._cancel)
-        except ClusterError as error:
-            raise PartError(
-                f"part {self._part.number} was refused {attempts} times, the last time: {error}",
-                part_number=self._part.number,
-                attempts=attempts,
-                status=error.status,
-                upload_id=self._mpu.upload_id,
-                object_name=self._mpu.uri,
-            ) from error
-        self._source.check()
-        seconds = time.monotonic() - began
-        return PartReceipt(
-            self._part.number, self._part.offset, self._part.length, body.hexdigests(), attempts, seconds
-        )
-
-
-def with_retries(put: Callable[[], T], source: Source, options: UploadOptions, cancel: threading.Event) -> T:
-    """The result of `put`, tried again only after an *answered* failure that may pass."""
-    attempt = 1
-    while True:
-        try:
-            return put()
-        except SourceChangedError:
-            source.check()  # a body that fell short: the source can say what has changed
-            raise
-        except ClusterError as error:
-            source.check()  # a checksum may have been refused because the file is another one by now
-            delay = options.retry.delay(attempt, error) if error.node else None
-            if delay is None:
-                raise
-            if cancel.wait(delay):
-                raise Cancelled("cancelled while waiting for another try") from error
-        attempt += 1
+    def _why_cancelled(self, error: Cancelled) -> Cancelled | DeadlineError:
+        if self._event is not None and self._event.is_set():
+            return Cancelled(f"{self._target.uri}: cancelled on request", object_name=self._target.uri)
+        if self._options.deadline is not None and time.monotonic() - self._began >= self._options.deadline:
+            return DeadlineError(
+                f"{self._target.uri}: not finished within deadline={self._options.deadline} s",
+                object_name=self._target.uri,
+            )
+        return error

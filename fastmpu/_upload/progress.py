@@ -46,6 +46,7 @@ class ProgressMeter:
         self._next = 0.0
         self._acked = 0
         self._sent = 0
+        self._told = 0
         self._stage = "send"
 
     @property
@@ -56,6 +57,11 @@ class ProgressMeter:
     def acknowledged(self, length: int) -> None:
         self._acked += length
         self.tick()
+
+    def restart(self) -> None:
+        """Everything is sent again; what was told stays told."""
+        self._acked = 0
+        self.enter("send")
 
     def enter(self, stage: str) -> None:
         self._stage = stage
@@ -68,10 +74,11 @@ class ProgressMeter:
             return
         self._next = now + INTERVAL
         self._sent = max(self._sent, min(self._total, self._acked + self._under_way()))
+        self._told = max(self._told, self._acked)
         event = ProgressEvent(
             total=self._total,
             sent=self._sent,
-            acked=self._acked,
+            acked=self._told,
             stage=self._stage,
             elapsed=now - self._began,
             files_done=int(self._stage == "done"),

@@ -25,9 +25,10 @@ class Receipt:
     """A finished upload.
 
     `size` in bytes. `checksum`: "crc32c:e3069283" of the whole source, as computed while it was sent; "" for
-    `checksum="none"`. `verified`: the level that was really reached ("none", "size", "head", "read"). `parts` is empty
-    for a plain PUT, `upload_id` too. `read`: how the source was read last ("mmap", "pread", "memory"). `attempts`:
-    requests that carried data. `seconds` of wall time from the first request to the proof.
+    `checksum="none"`. `verified`: the level that was really reached ("none", "size", "head", "probe", "read"). `parts`
+    is empty for a plain PUT, `upload_id` too. `read`: how the source was read last ("mmap", "pread", "memory").
+    `attempts`: requests that carried data. `probes`: gap probes, after parts without an answer. `restarts`: new upload
+    ids after the first. `seconds` of wall time from the first request to the proof.
     """
 
     uri: str
@@ -40,6 +41,8 @@ class Receipt:
     part_size: int
     parts: tuple[PartReceipt, ...]
     attempts: int
+    probes: int
+    restarts: int
     read: str
     engine: str
     max_concurrency: int

@@ -1,14 +1,19 @@
-"""Whether to try again, and when: one frozen policy, asked with facts. It never sleeps itself.
+"""Whether to try again, and when: one frozen policy, asked with facts, and a budget against storms. Neither sleeps.
 
-Only answered failures come here. A part without an answer is never sent again (protocol H1, H2), so it has no policy.
+Only failures that leave no doubt come here: nothing was processed, or AIStore refused in so many words. A part without
+an answer is never sent again on a policy's word (protocol H1, H2); see fence.py.
 """
 
 from __future__ import annotations
 
 import random
+import threading
 from dataclasses import dataclass
 
-from ..errors import ChecksumRefusedError, ClusterError, RateLimitedError, UnavailableError, UsageError
+from ..ais.failure import Failure
+from ..errors import UsageError
+
+LONGEST_RETRY_AFTER = 120.0  # seconds; a gateway that asks for more is not waited for so long
 
 
 @dataclass(frozen=True)
@@ -23,13 +28,38 @@ class RetryPolicy:
         if self.attempts < 1 or self.base < 0 or self.cap < self.base:
             raise UsageError(f"{self!r}: needs attempts >= 1 and 0 <= base <= cap")
 
-    def delay(self, attempt: int, error: ClusterError) -> float | None:
-        """Seconds to wait after the `attempt`-th try (from 1) failed with `error`; None: give up."""
-        if attempt >= self.attempts or not _is_passing(error):
+    def delay(self, attempt: int, failure: Failure, retry_after: float | None = None) -> float | None:
+        """Seconds to wait after the `attempt`-th try (from 1) ended in `failure`; None: give up. `retry_after` is what
+        the answer asked for."""
+        if attempt >= self.attempts or failure not in (Failure.PASSING, Failure.NEVER_PROCESSED):
             return None
+        if retry_after is not None:
+            return min(retry_after, LONGEST_RETRY_AFTER)
         return random.uniform(0, min(self.cap, self.base * 2.0 ** (attempt - 1)))
 
 
-def _is_passing(error: ClusterError) -> bool:
-    """Failures that another try may not meet again (protocol 2, the table of statuses)."""
-    return isinstance(error, (RateLimitedError, UnavailableError, ChecksumRefusedError)) or error.status == 500
+class RetryBudget:
+    """How many retries a whole upload may spend: 10 and a tenth of its requests, so that a sick cluster is not stormed.
+
+    Any thread; one lock.
+    """
+
+    FREE = 10
+    SHARE = 0.1
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requests = 0
+        self._spent = 0
+
+    def request(self) -> None:
+        with self._lock:
+            self._requests += 1
+
+    def spend(self) -> bool:
+        """Whether one more retry is within the budget."""
+        with self._lock:
+            if self._spent >= self.FREE + self.SHARE * self._requests:
+                return False
+            self._spent += 1
+            return True

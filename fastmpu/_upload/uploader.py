@@ -10,6 +10,7 @@ from .._plan import plan_parts
 from .._source import Source, resolve
 from ..ais import Client, Object, parse_uri
 from ..errors import InvalidNameError, ObjectExistsError, UsageError
+from .cancel import CancelEvent
 from .config import UploadOptions
 from .lease_guard import LeaseGuard
 from .pipeline import Upload
@@ -25,6 +26,7 @@ def upload(
     endpoint: str | None = None,
     token: str | None = None,
     progress: OnProgress | None = None,
+    cancel: CancelEvent | None = None,
     **options: Any,
 ) -> Receipt:
     """Store `source`, a path or a C-contiguous buffer (bytes, memoryview, ndarray), as one object. No reader of the
@@ -32,7 +34,9 @@ def upload(
 
     `target`: an Object, or "ais://bucket/name"; a name that ends in "/", or none, takes the file's own. `client`, or
     `endpoint` and `token` for one of this call's own (default: `AIS_ENDPOINT`, `AIS_AUTHN_TOKEN`). `progress` is called
-    with ProgressEvents in this thread. `options` are the fields of UploadOptions, keyword by keyword.
+    with ProgressEvents in this thread. `cancel`: an event, as threading.Event; set it, from any thread, to stop:
+    attempts are ended, the upload is aborted, and Cancelled is raised. `options` are the fields of UploadOptions,
+    keyword by keyword.
 
     Raises UsageError before any request; SourceChangedError if the file changed meanwhile; UploadError and its leaves
     when the upload was given up, after aborting it.
@@ -40,8 +44,10 @@ def upload(
     chosen = UploadOptions.of(options)
     if progress is not None and not callable(progress):
         raise UsageError(f"progress={progress!r}: it must be a function that takes a ProgressEvent")
+    if cancel is not None and not callable(getattr(cancel, "is_set", None)):
+        raise UsageError(f"cancel={cancel!r}: it must be an event, as threading.Event()")
     with ExitStack() as stack:
-        data = stack.enter_context(resolve(source, read=chosen.read))
+        data = stack.enter_context(resolve(source, read=chosen.read, on_change=chosen.on_change))
         stack.enter_context(LeaseGuard(data))
         obj = target if isinstance(target, Object) else _object(target, data, source, client, endpoint, token, stack)
         plan = plan_parts(
@@ -53,7 +59,7 @@ def upload(
         )
         if chosen.mode == "create" and obj.exists():
             raise ObjectExistsError(f'{obj.uri} exists, and mode="create" was asked for', object_name=obj.uri)
-        return Upload(data, obj, plan, chosen, progress).run()
+        return Upload(data, obj, plan, chosen, progress, cancel).run()
 
 
 def _object(

@@ -20,12 +20,16 @@ logger = logging.getLogger("fastmpu")
 
 @dataclass(frozen=True)
 class Expected:
-    """What the object must be: `size` bytes with `checksum` ("crc32c:e3069283", or "" if none was computed)."""
+    """What the object must be: `size` bytes with `checksum` ("crc32c:e3069283", or "" if none was computed).
+
+    By `parts` and `upload_id`, or else by `version`, an object is known to be the one that this upload made.
+    """
 
     size: int
     checksum: str
-    upload_id: str
-    in_parts: bool
+    upload_id: str = ""
+    parts: int = 0
+    version: str = ""
 
 
 def verify(target: Object, expected: Expected, level: str) -> str:
@@ -54,7 +58,7 @@ def _proved_by(props: ObjectProps, target: Object, expected: Expected) -> bool:
         if props.checksum_value != value:
             raise _differs(target, expected, f"{told}:{props.checksum_value}")
         return True
-    if told and not expected.in_parts:
+    if told and not expected.parts:
         return True  # checked by the cluster before it was stored; in buckets of checksum type "none" nothing is
     logger.warning("%s: the cluster tells no crc32c but %r: reading the object back instead", target.uri, told)
     return False
@@ -92,3 +96,20 @@ def _differs(target: Object, expected: Expected, found: str, cause: Any = None) 
         upload_id=expected.upload_id or None,
         object_name=target.uri,
     )
+
+
+def remove_if_ours(target: Object, expected: Expected) -> bool:
+    """Delete an object that is not what was sent, unless somebody else may have written it. Whether it is gone.
+
+    Ours: it has our size, and as many parts, or the version, that we were told.
+    """
+    try:
+        props = target.head()
+        if props.size != expected.size:
+            return False
+        ours = target.part_count() == expected.parts if expected.parts else props.version == expected.version
+        if ours:
+            target.delete()
+    except ObjectNotFoundError:
+        return True
+    return ours

@@ -92,8 +92,9 @@ class ObjectMessages:
         headers = {"Range": byte_range} if byte_range else {}
         return Message("GET", self.path, self.query, f"get {self.uri}", headers=headers)
 
-    def head(self) -> Message:
-        return Message("HEAD", self.path, self.query, f"look at {self.uri}")
+    def head(self, props: str = "") -> Message:
+        query = f"{self.query}&props={props}" if props else self.query
+        return Message("HEAD", self.path, query, f"look at {self.uri}")
 
     def delete(self) -> Message:
         return Message("DELETE", self.path, self.query, f"delete {self.uri}", _json({"action": "delete"}), JSON)

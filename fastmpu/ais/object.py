@@ -114,6 +114,12 @@ class Object:
         response, _ = self._endpoint.ask(self._messages.head())
         return ObjectProps.of(self.uri, response.headers)
 
+    def part_count(self) -> int:
+        """How many parts the object is stored in; 0 if it was stored whole."""
+        response, _ = self._endpoint.ask(self._messages.head(props="chunked"))
+        count = response.headers.get("ais-chunks-count", "0")
+        return int(count) if count.isdecimal() else 0
+
     def exists(self) -> bool:
         try:
             self.head()

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -94,7 +96,24 @@ def error_of(message: Message, status: int, headers: Mapping[str, str], body: by
     kind = _kind(message, status, error)
     words = error.message or "no reason given"
     summary = f"cannot {message.about}: {words} ({status} from {error.node or 'an unnamed node'})"
-    return kind(summary, status=status, tcode=error.tcode, message=error.message, node=error.node)
+    return kind(
+        summary,
+        status=status,
+        tcode=error.tcode,
+        message=error.message,
+        node=error.node,
+        retry_after=_seconds(headers.get("retry-after", "")),
+    )
+
+
+def _seconds(retry_after: str) -> float | None:
+    """A `Retry-After` of either form (RFC 9110, section 10.2.3); None if there is none, or none that makes sense."""
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except (ValueError, TypeError, IndexError):
+        return None
 
 
 def _kind(message: Message, status: int, error: ErrorBody) -> type[ClusterError]:

@@ -243,7 +243,7 @@ def test_reprs_say_where_it_stands(target: fastmpu.Object) -> None:
     writer.put_content(b"x")
     assert target.uri in repr(mpu)
     assert str(mpu.upload_id) in repr(mpu)
-    assert "1 parts stored" in repr(mpu)
+    assert "1 parts acknowledged" in repr(mpu)
     assert "PartWriter 1" in repr(writer)
     mpu.abort()
     assert "aborted" in repr(mpu)

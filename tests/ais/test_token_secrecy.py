@@ -83,8 +83,8 @@ def test_no_error_and_no_log_shows_the_token(
         obj = guarded.bucket("b").create(exist_ok=True).object("o")
         obj.upload(b"x" * 5000, part_size=1000, retry=fastmpu.RetryPolicy(attempts=1))
 
-    if kind == "abort":
-        story()  # nothing fails, so there is none
+    if kind == "abort" or (fault, kind) == ("reset", "part"):
+        story()  # nothing fails, so there is no abort; and parts that were stored are found by the gap probe
     else:
         with pytest.raises(fastmpu.FastMPUError) as caught:
             story()

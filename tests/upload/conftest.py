@@ -26,7 +26,7 @@ def tap() -> Interposer:
 
 @pytest.fixture
 def tapped(cluster: mock.Cluster, tap: Interposer) -> Iterator[fastmpu.Client]:
-    with fastmpu.Client(cluster.endpoint, transport=tap) as client:
+    with fastmpu.Client(cluster.endpoint, transport=tap, timeouts=fastmpu.Timeouts(fence=0.05)) as client:
         yield client
 
 

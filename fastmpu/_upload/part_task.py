@@ -1,0 +1,148 @@
+"""One part, sent by whichever worker picks it up, as often as the policy allows.
+
+A task belongs to one worker while it runs; the producer reads `exchange` for progress, and the rest when it has ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from .._checksum import new_checksum
+from .._plan import PartRange
+from .._source import HASH_WINDOW, Source
+from .._transport import Exchange
+from ..ais import MultipartUpload
+from ..ais.failure import Failure, classify, facts_of
+from ..errors import (
+    Cancelled,
+    ClusterError,
+    FastMPUError,
+    PartError,
+    RateLimitedError,
+    SourceChangedError,
+    TransportError,
+    UnavailableError,
+)
+from .cancel import CancelFlag
+from .config import UploadOptions
+from .part_body import PartBody
+from .receipt import PartReceipt
+from .retry import RetryBudget
+from .throttle import Throttle
+
+T = TypeVar("T")
+
+# What is computed over each part while it is sent, by the option `checksum`. CRC32C is the one that combines.
+PART_CHECKSUMS = {"auto": ("crc32c",), "crc32c": ("crc32c",), "xxhash": ("crc32c", "xxhash"), "none": ()}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all requests of one upload share."""
+
+    source: Source
+    options: UploadOptions
+    cancel: CancelFlag
+    budget: RetryBudget
+    throttle: Throttle
+
+
+class PartTask:
+    """`part` of `mpu`. `on_piece` is called between windows, in the worker."""
+
+    def __init__(self, job: Job, mpu: MultipartUpload, part: PartRange, on_piece: Callable[[], object] | None):
+        self.part = part
+        self.exchange = Exchange()
+        self.attempts = 0
+        self._job = job
+        self._mpu = mpu
+        self._body = PartBody(job.source, part, PART_CHECKSUMS[job.options.checksum], on_piece)
+        self._began = 0.0
+
+    def run(self) -> PartReceipt:
+        """Send, until it is acknowledged. Raises AmbiguousPartError if that cannot be known."""
+        if self._job.cancel.is_set():
+            raise Cancelled(f"part {self.part.number} was not started")
+        self._began = time.monotonic()
+        headers = {}
+        if self._job.options.part_checksum == "sha256":
+            # The server compares before it records (protocol 5.3); the header goes first, so this reads the part twice.
+            headers["x-amz-content-sha256"] = hash_range(self._job.source, self.part, "sha256")
+
+        def put() -> None:
+            self.attempts += 1
+            self.exchange = Exchange()
+            self._mpu.put_part(
+                self.part.number, self._body, headers=headers, exchange=self.exchange, cancel=self._job.cancel
+            )
+
+        try:
+            with_retries(put, self._job, repeatable=False)
+        except (ClusterError, TransportError) as error:
+            raise PartError(
+                f"part {self.part.number} failed {self.attempts} times, the last time: {error}",
+                part_number=self.part.number,
+                attempts=self.attempts,
+                status=error.status if isinstance(error, ClusterError) else None,
+                **self._mpu.ledger.names(),
+            ) from error
+        self._job.source.check()
+        return self.receipt()
+
+    def receipt(self) -> PartReceipt:
+        """After the part was stored, however that became known."""
+        return PartReceipt(
+            number=self.part.number,
+            offset=self.part.offset,
+            length=self.part.length,
+            checksums=self._body.hexdigests(),
+            attempts=self.attempts,
+            seconds=time.monotonic() - self._began,
+        )
+
+
+def hash_range(source: Source, part: PartRange, kind: str) -> str:
+    """The checksum of a range, read once, before it is sent."""
+    checksum = new_checksum(kind)
+    with source.open_part(part.offset, part.length) as reader:
+        end = part.offset + part.length
+        for at in range(part.offset, end, HASH_WINDOW):
+            reader.feed(at, min(HASH_WINDOW, end - at), checksum.update)
+    return checksum.hexdigest()
+
+
+def with_retries(request: Callable[[], T], job: Job, *, repeatable: bool) -> T:
+    """The result of `request`, tried again as policy and budget allow: after failures that leave no doubt, and, if it
+    is `repeatable` (a plain PUT, a create), also when nobody knows whether it was processed.
+    """
+    attempt = 1
+    while True:
+        job.budget.request()
+        try:
+            result = request()
+        except SourceChangedError:
+            job.source.check()  # says more than that the body came up short
+            raise
+        except (ClusterError, TransportError) as error:
+            job.source.check()  # a checksum may have been refused because the file is another one by now
+            if isinstance(error, (RateLimitedError, UnavailableError)):
+                job.throttle.too_much()
+            failure = classify(facts_of(error, of_upload=not repeatable, sent=True))
+            if repeatable and failure is Failure.UNKNOWN:
+                failure = Failure.PASSING
+            delay = job.options.retry.delay(attempt, failure, _retry_after(error))
+            if delay is None or not job.budget.spend():
+                raise
+            if job.cancel.wait(delay):
+                raise Cancelled("cancelled while waiting for another try") from error
+        else:
+            job.throttle.went_well()
+            return result
+        attempt += 1
+
+
+def _retry_after(error: FastMPUError) -> float | None:
+    return error.retry_after if isinstance(error, ClusterError) else None

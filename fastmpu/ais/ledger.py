@@ -1,0 +1,148 @@
+"""The one owner of an upload's state and of its parts' states.
+
+Any thread; one lock (`_changed`, a condition), which is never held during a request. Every change is a move of the
+tables in states.py; what a caller asks for at the wrong time is refused with an error that names the state, what we do
+wrong ourselves is an IllegalMoveError.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from ..errors import PartRepeatedError, UploadStateError
+from .states import PART_MOVES, UPLOAD_MOVES, PartEvent, PartState, UploadEvent, UploadState, move
+
+
+class Ledger:
+    """States of one upload. `uri` is the object's, for messages; `upload_id` is None until `created`."""
+
+    def __init__(self, uri: str):
+        self.uri = uri
+        self.upload_id: str | None = None
+        self._changed = threading.Condition()
+        self._state = UploadState.NEW
+        self._parts: dict[int, PartState] = {}
+        self._acknowledged: list[int] = []
+
+    def __repr__(self) -> str:
+        with self._changed:
+            sending = self._numbers(PartState.SENDING)
+            unknown = self._numbers(PartState.UNKNOWN)
+            doubt = f", {len(unknown)} unknown" if unknown else ""
+            parts = f"{len(self._acknowledged)} parts acknowledged, {len(sending)} in flight{doubt}"
+            return f"{self.uri} {self._state.value}, id {self.upload_id}, {parts}"
+
+    @property
+    def state(self) -> UploadState:
+        with self._changed:
+            return self._state
+
+    @property
+    def acknowledged(self) -> list[int]:
+        """Part numbers in the order of their acknowledgement."""
+        with self._changed:
+            return list(self._acknowledged)
+
+    def unknown(self) -> list[int]:
+        """Parts whose fate only a gap probe can tell."""
+        with self._changed:
+            return self._numbers(PartState.UNKNOWN)
+
+    # --- the upload ---------------------------------------------------------------------------------------------------
+
+    def created(self, upload_id: str) -> None:
+        with self._changed:
+            self._move(UploadEvent.CREATE)
+            self.upload_id = upload_id
+
+    def need(self, state: UploadState, step: str) -> None:
+        """UploadStateError unless the upload is in `state`."""
+        with self._changed:
+            self._need(state, step)
+
+    def apply(self, event: UploadEvent) -> None:
+        with self._changed:
+            self._move(event)
+
+    def begin_complete(self) -> list[int]:
+        """The numbers to complete with, 1..n. UploadStateError while one is in flight, unknown or missing."""
+        with self._changed:
+            self._need(UploadState.OPEN, "complete")
+            for doubtful in (PartState.SENDING, PartState.UNKNOWN):
+                if numbers := self._numbers(doubtful):
+                    raise self._wrong(f"parts {_list(numbers)} are {doubtful.value}: do not complete")
+            numbers = sorted(self._acknowledged)
+            missing = sorted(set(range(1, (numbers or [1])[-1] + 1)) - set(numbers))
+            if missing:
+                raise self._wrong(f"parts {_list(missing)} are missing; parts must be 1..n without a gap")
+            self._move(UploadEvent.COMPLETE)
+            return numbers
+
+    def begin_abort(self, *, unconfirmed: bool) -> bool:
+        """Whether an abort is to be sent; waits until no part is in flight. `unconfirmed`: also after a complete
+        without an answer, which the caller has followed up."""
+        with self._changed:
+            if self._state in (UploadState.COMPLETED, UploadState.COMPLETING):
+                raise self._wrong(f"it is {self._state.value}: it cannot be aborted, delete the object instead")
+            if self._state is UploadState.UNCONFIRMED and not unconfirmed:
+                raise self._wrong("complete was sent and not answered: look at the object; aborting could race with it")
+            if self._state in (UploadState.ABORTED, UploadState.ABORTING):
+                return False
+            self._move(UploadEvent.ABORT)
+            if self.upload_id is None:
+                self._move(UploadEvent.GONE)
+                return False
+            self._changed.wait_for(lambda: not self._numbers(PartState.SENDING))
+            return True
+
+    # --- parts --------------------------------------------------------------------------------------------------------
+
+    def start(self, number: int) -> None:
+        """An attempt of a part begins. PartRepeatedError, before any byte, unless the part is to be sent (protocol
+        H1).
+        """
+        with self._changed:
+            self._need(UploadState.OPEN, f"put part {number}")
+            state = self._parts.get(number, PartState.PLANNED)
+            if PartEvent.START not in PART_MOVES[state]:
+                raise PartRepeatedError(
+                    f"part {number} of {self.uri} is {state.value}: AIStore would delete it if it were sent again "
+                    "(protocol H1); nothing was sent",
+                    part_number=number,
+                    **self.names(),
+                )
+            self._parts[number] = move(PART_MOVES, state, PartEvent.START)
+
+    def end(self, number: int, event: PartEvent) -> None:
+        """An attempt has ended, or a probe has told how."""
+        with self._changed:
+            self._parts[number] = move(PART_MOVES, self._parts.get(number, PartState.PLANNED), event)
+            if self._parts[number] is PartState.ACKNOWLEDGED:
+                self._acknowledged.append(number)
+            self._changed.notify_all()
+
+    # --- under the lock -----------------------------------------------------------------------------------------------
+
+    def _numbers(self, state: PartState) -> list[int]:
+        return sorted(number for number, its in self._parts.items() if its is state)
+
+    def _move(self, event: UploadEvent) -> None:
+        self._state = move(UPLOAD_MOVES, self._state, event)
+
+    def _need(self, state: UploadState, step: str) -> None:
+        if self._state is not state:
+            raise self._wrong(f"cannot {step}, it is {self._state.value}")
+
+    # --- messages -----------------------------------------------------------------------------------------------------
+
+    def names(self) -> dict[str, Any]:
+        """What every error about this upload carries."""
+        return {"upload_id": self.upload_id, "object_name": self.uri}
+
+    def _wrong(self, what: str) -> UploadStateError:
+        return UploadStateError(f"upload {self.upload_id} of {self.uri}: {what}", **self.names())
+
+
+def _list(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers[:10])) + (f" and {len(numbers) - 10} more" if len(numbers) > 10 else "")
