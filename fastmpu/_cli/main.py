@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -68,7 +69,14 @@ def cp(
         int | None, typer.Option("--concurrency", "-c", help="Requests in flight; default 16.")
     ] = None,
     checksum: Annotated[str | None, typer.Option(help="auto, crc32c, xxhash or none.")] = None,
-    verify: Annotated[str | None, typer.Option(help="none, size, head (the default) or read.")] = None,
+    verify: Annotated[str | None, typer.Option(help="none, size, head (the default), probe or read.")] = None,
+    part_checksum: Annotated[
+        str | None, typer.Option(help="sha256: the cluster checks each part before it records it.")
+    ] = None,
+    on_change: Annotated[
+        str | None, typer.Option(help="prefix: a file that only grows is fine; error (the default): it is not.")
+    ] = None,
+    deadline: Annotated[float | None, typer.Option(help="Seconds for each file, at most.")] = None,
     read: Annotated[str | None, typer.Option(help="How files are read: auto, mmap or pread.")] = None,
     engine: Annotated[str | None, typer.Option(help="auto, thread or inline.")] = None,
     no_clobber: Annotated[bool, typer.Option("--no-clobber", "-n", help="Refuse objects that exist.")] = False,
@@ -86,6 +94,9 @@ def cp(
         "max_concurrency": concurrency,
         "checksum": checksum,
         "verify": verify,
+        "part_checksum": part_checksum,
+        "on_change": on_change,
+        "deadline": deadline,
         "read": read,
         "engine": engine,
         "mode": "create" if no_clobber else None,
@@ -132,13 +143,26 @@ def _run(command: Callable[[], Status]) -> NoReturn:
     raise typer.Exit(status)
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+class Stopper:
+    """What Ctrl-C and SIGTERM do: the first one stops (attempts end, the upload is aborted), the second leaves at
+    once.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            os._exit(INTERRUPTED)
+        self._asked = True
+        raise KeyboardInterrupt
 
 
 def main() -> NoReturn:
-    """The console script. SIGTERM stops as Ctrl-C does: attempts end, the upload is aborted, exit code 130."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """The console script."""
+    stopper = Stopper()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stopper)
     try:
         app(standalone_mode=True)
     except KeyboardInterrupt:
