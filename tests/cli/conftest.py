@@ -34,7 +34,8 @@ def run(
     """The console script's own function, in `tmp_path`, with its arguments and environment; what it leaves in this
     process (a signal's handler, a logger's) is undone."""
     logger = logging.getLogger("fastmpu")
-    handlers, level, on_sigterm = logger.handlers, logger.level, signal.getsignal(signal.SIGTERM)
+    handlers, level = logger.handlers, logger.level
+    on_signal = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         argv = ["fastmpu", *map(str, arguments)]
@@ -57,7 +58,8 @@ def run(
     yield run
     logger.handlers = handlers
     logger.setLevel(level)
-    signal.signal(signal.SIGTERM, on_sigterm)
+    for number, handler in on_signal.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
