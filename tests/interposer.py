@@ -11,7 +11,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote
 
 import httpx
@@ -33,7 +33,7 @@ class Wire:
     query: dict[str, str]
     part: int | None
     direct: bool
-    authorization: str | None
+    authorization: str | None = field(repr=False)  # locals of this module are in tracebacks, too
     length: int
     stream: object
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from os.path import basename
+from pathlib import Path
 from typing import Any
 
 from .. import mock
+from .._sizes import parse_size
 from .._upload import UploadOptions, upload
 from ..ais import Client, parse_uri
 from ..ais.names import check_object_name
@@ -69,12 +72,28 @@ def _names(sources: list[str], target: str) -> dict[str, str]:
     return names
 
 
-def serve_mock(port: int, targets: int, directory: str | None, *, as_json: bool) -> Status:
+@dataclass(frozen=True)
+class MockOptions:
+    """`fastmpu mock`'s flags."""
+
+    port: int
+    targets: int
+    directory: str | None
+    memory: str | None
+    sink: bool
+    quirks: str
+    faults: tuple[str, ...]
+    faults_file: str | None
+    seed: int | None
+    tls: bool
+
+
+def serve_mock(options: MockOptions, *, as_json: bool) -> Status:
     """Serve until Ctrl-C or SIGTERM."""
     try:
-        cluster = mock.Cluster(targets=targets, port=port, directory=directory)
+        cluster = _cluster(options)
         cluster.start()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"cannot start the mock cluster: {error}") from error
     try:
         show_cluster(cluster, as_json=as_json)
@@ -84,3 +103,23 @@ def serve_mock(port: int, targets: int, directory: str | None, *, as_json: bool)
     finally:
         cluster.stop()
     return Status.done
+
+
+def _cluster(options: MockOptions) -> mock.Cluster:
+    """ValueError, or OSError for a file of faults, says what is wrong with the options."""
+    if options.quirks not in ("v5.0", "fixed"):
+        raise ValueError(f"quirks={options.quirks!r}: use 'v5.0' or 'fixed'")
+    faults = [mock.parse_fault(text) for text in options.faults]
+    if options.faults_file is not None:
+        faults += mock.parse_faults(Path(options.faults_file).read_text(encoding="utf-8"))
+    return mock.Cluster(
+        targets=options.targets,
+        port=options.port,
+        directory=options.directory,
+        memory_limit=parse_size(options.memory, "memory") if options.memory else None,
+        sink=options.sink,
+        quirks="fixed" if options.quirks == "fixed" else "v5.0",
+        seed=options.seed,
+        tls="self-made" if options.tls else None,
+        faults=faults,
+    )

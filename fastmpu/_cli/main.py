@@ -113,12 +113,35 @@ def mock(
     port: Annotated[int, typer.Option(help="The proxy's port; 0 takes a free one.")] = 8080,
     targets: Annotated[int, typer.Option(help="How many targets.", min=1, max=64)] = 3,
     directory: Annotated[
-        str | None, typer.Option("--dir", help="Keep objects in this directory instead of in memory.")
+        str | None, typer.Option("--dir", help="Keep objects in this directory, also for the next run.")
     ] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Most to hold in memory, as in 4GiB; beyond it the answer is 507.")
+    ] = None,
+    sink: Annotated[bool, typer.Option("--sink", help="Count and hash objects, and keep nothing of them.")] = False,
+    quirks: Annotated[str, typer.Option(help="v5.0 loses data where AIStore does; fixed does not.")] = "v5.0",
+    fault: Annotated[
+        list[str] | None, typer.Option(help="A fault, as in 'lost_response(op=part, part=3)'; may be repeated.")
+    ] = None,
+    faults: Annotated[str | None, typer.Option(help="A file of faults, one a line.", metavar="FILE")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed draws the same ids and events.")] = None,
+    tls: Annotated[bool, typer.Option("--tls", help="HTTPS, with certificates made for this run.")] = False,
     json: Annotated[bool, typer.Option("--json", help="The first line of stdout tells the addresses as JSON.")] = False,
 ) -> None:
     """Run a mock AIStore cluster on this machine until Ctrl-C."""
-    _run(lambda: commands.serve_mock(port, targets, directory, as_json=json))
+    options = commands.MockOptions(
+        port=port,
+        targets=targets,
+        directory=directory,
+        memory=memory,
+        sink=sink,
+        quirks=quirks,
+        faults=tuple(fault or ()),
+        faults_file=faults,
+        seed=seed,
+        tls=tls,
+    )
+    _run(lambda: commands.serve_mock(options, as_json=json))
 
 
 @app.command("demo")

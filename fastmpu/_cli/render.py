@@ -67,10 +67,14 @@ def show_receipt(receipt: Receipt, *, as_json: bool) -> None:
 def show_cluster(cluster: Cluster, *, as_json: bool) -> None:
     targets = [target.url for target in cluster.targets]
     if as_json:
-        print(json.dumps({"endpoint": cluster.endpoint, "targets": targets}), flush=True)
+        told = {"endpoint": cluster.endpoint, "targets": targets, "environment": cluster.environment}
+        print(json.dumps(told), flush=True)
         return
     print(f"mock AIStore cluster: proxy {cluster.endpoint}, targets {' '.join(targets)}")
-    print(f"use it in another shell:\n  export AIS_ENDPOINT={cluster.endpoint}\n  fastmpu cp FILE ais://BUCKET/NAME")
+    print("use it in another shell:")
+    for name, value in cluster.environment.items():
+        print(f"  export {name}={value}")
+    print("  fastmpu cp FILE ais://BUCKET/NAME")
     print("Ctrl-C stops it", flush=True)
 
 

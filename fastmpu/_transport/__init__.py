@@ -1,6 +1,6 @@
 """HTTP/1.1 over sockets with bodies that are never copied in user space; nothing of AIStore is in it."""
 
-from .body import Body, BufferBody, FileBody, FileRange, Piece, ShortBody
+from .body import Body, BufferBody, FileBody, FileRange, Piece, ShortBody, WithheldBody
 from .connect import Connect, Connector, Origin
 from .exchange import CancelFlag, Cancelled, Exchange
 from .pool import ConnectionPool
@@ -29,5 +29,6 @@ __all__ = [
     "ShortBody",
     "SocketStream",
     "TlsStream",
+    "WithheldBody",
     "ZeroCopyTransport",
 ]

@@ -127,6 +127,30 @@ class StreamBody(Body):
                 yield view
 
 
+class WithheldBody(Body):
+    """`length` bytes that are announced and not sent: only the answer to the head is wanted, as a redirect.
+
+    Send it with `Expect: 100-continue`. A server that asks for the body, instead of answering, has failed the request
+    (httpx.RemoteProtocolError). The connection is closed after it.
+    """
+
+    def __init__(self, length: int):
+        self.length = length
+
+    def pieces(self, in_memory: bool) -> Iterator[Piece]:
+        raise httpx.LocalProtocolError("this transport cannot send a request's head without its body")
+
+
+class Length:
+    """Stands for body bytes that h11 never sees: it only measures (h11 docs, "Support for sendfile()")."""
+
+    def __init__(self, length: int):
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+
 def read_at(fd: int, offset: int, window: memoryview) -> int:
     """Fills `window` from the file, as far as one call does; 0 at the file's end."""
     if hasattr(os, "preadv"):

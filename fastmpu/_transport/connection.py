@@ -16,32 +16,24 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from typing import Final, TypeVar, cast
 
 import h11
 
-from .body import READ_SIZE, Body, FileRange, too_long, too_short
+from .body import READ_SIZE, Body, FileRange, Length, WithheldBody, too_long, too_short
 from .connect import Origin
 from .exchange import Cancelled, Exchange, Limits, Phase, Stalled, wait_until
 from .head import HEAD_LIMIT, take_head
+from .progress import ProgressClock
+from .sealed import SealedFields
 from .stream import READABLE, NetworkStream
 
 INFORMATIONAL_LIMIT: Final = 8
 _HEAD_READ_SIZE: Final = 64 * 1024
 _BODY_READ_SIZE: Final = 256 * 1024
 _T = TypeVar("_T")
-
-
-class _Length:
-    """Stands for body bytes that h11 never sees: it only measures (h11 docs, "Support for sendfile()")."""
-
-    def __init__(self, length: int):
-        self._length = length
-
-    def __len__(self) -> int:
-        return self._length
 
 
 class Connection:
@@ -55,12 +47,16 @@ class Connection:
         self._stream = stream
         self._served = 0
         self._buffer = bytearray()
-        self._begin(Limits(), Exchange())
+        self._begin(Limits(), Exchange(), SealedFields())
 
-    def _begin(self, limits: Limits, record: Exchange) -> None:
+    def _begin(self, limits: Limits, record: Exchange, sealed: SealedFields) -> None:
         # A new one each time: large bodies bypass it, so it does not see where an exchange ends.
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT)
         self._record = record
+        self._sealed = sealed
+        self._progress = None if limits.progress is None else ProgressClock(*limits.progress)
+        self._moving_until = -math.inf
+        self._withheld = False
         self._write_seconds = limits.write
         self._read_seconds = limits.read
         self._fence_seconds = limits.fence
@@ -102,15 +98,20 @@ class Connection:
     # The exchange
 
     def exchange(
-        self, head: h11.Request, body: Body | Iterable[bytes], limits: Limits, record: Exchange
+        self,
+        head: h11.Request,
+        body: Body | Iterable[bytes],
+        limits: Limits,
+        record: Exchange,
+        sealed: SealedFields | None = None,
     ) -> h11.Response:
         """Sends a request and reads the head of its final answer; `read_body` gives the rest.
 
-        A body that is no `Body` is sent in chunks, as `head` must say. Raises `Stalled` for a clock, `Cancelled`,
-        h11's errors, OSError for the network, and with `phase` BODY whatever the body raised. The connection is to be
-        closed after any of them. `record` is kept up to date throughout.
+        `sealed`: the fields that `head` must not show. A body that is no `Body` is sent in chunks, as `head` must say.
+        Raises `Stalled` for a clock, `Cancelled`, h11's errors, OSError for the network, and with `phase` BODY whatever
+        the body raised. The connection is to be closed after any of them. `record` is kept up to date throughout.
         """
-        self._begin(limits, record)
+        self._begin(limits, record, sealed or SealedFields())
         self._method = head.method
         record.reused = self._served > 0
         self._served += 1
@@ -123,6 +124,7 @@ class Connection:
                     raise
                 self._answer_instead_of(error)
             self.phase = Phase.WAIT
+            self._moving_until = -math.inf
             while self._response is None:
                 self._receive_head()
         except Stalled:
@@ -137,9 +139,11 @@ class Connection:
 
     def _send(self, head: h11.Request, body: Body | Iterable[bytes]) -> None:
         """Sends it all, or stops early because `self._response` came."""
-        more = not isinstance(body, Body) or body.length > 0
-        if not self._send_bytes(self._http.send(head), more):
-            return
+        self._withheld = isinstance(body, WithheldBody)
+        more = not self._withheld and (not isinstance(body, Body) or body.length > 0)
+        with self._sealed.joined_to(self._http.send(head)) as view:
+            if not self._send_view(view, more) or self._withheld:
+                return
         going = self._send_pieces(body) if isinstance(body, Body) else self._send_chunks(body)
         if going and self._send_bytes(self._http.send(h11.EndOfMessage())):
             self._clean = True
@@ -168,7 +172,7 @@ class Connection:
         if left:
             raise self._source_failed(too_short(body.length, left))
         if body.length:
-            self._http.send_with_data_passthrough(h11.Data(data=cast(bytes, _Length(body.length))))
+            self._http.send_with_data_passthrough(h11.Data(data=cast(bytes, Length(body.length))))
         return True
 
     def _send_chunks(self, stream: Iterable[bytes]) -> bool:
@@ -255,11 +259,30 @@ class Connection:
 
     def _wait_to_send(self, until: float) -> bool:
         """Waits for room, reading meanwhile. False: the final answer came."""
-        if wait_until(until, self._cancel, self._poll_both) & READABLE:
+        if self._wait_moving(until, self._write_seconds, self._poll_both) & READABLE:
             data = self._stream.receive(_HEAD_READ_SIZE)
             if data is not None:
                 self._add(data)
         return self._response is None
+
+    def _wait_moving(self, until: float, seconds: float, poll: Callable[[float], int]) -> int:
+        """`wait_until`, as long as the peer takes enough of what the kernel has. Any progress gives `seconds` more:
+        room in the kernel comes in large steps, and a slow network is not silent between two of them."""
+        while self._progress is not None:
+            clock, now = self._progress, monotonic()
+            if now >= clock.due:
+                waiting = self._stream.unacknowledged()
+                if clock.look(now, self._record.handed - waiting):
+                    self._moving_until = now + seconds
+                if not waiting and self.phase is Phase.WAIT:
+                    self._progress = None  # all is with the peer: from now on only the answer counts
+            until = max(until, self._moving_until)
+            try:
+                return wait_until(min(until, clock.due), self._cancel, poll)
+            except Stalled:
+                if until <= clock.due:
+                    raise
+        return wait_until(until, self._cancel, poll)
 
     # When it does not go to plan
 
@@ -303,6 +326,7 @@ class Connection:
         if not record.head_sent or seconds <= 0:
             return False
         self._cancel = None
+        self._progress = None
         self._read_seconds = math.inf
         self._read_until = monotonic() + seconds
         try:
@@ -326,7 +350,10 @@ class Connection:
         """The next bytes of the answer, empty at its end. Raises `Stalled` when the read clock runs out."""
         until = min(monotonic() + self._read_seconds, self._read_until)
         while True:
-            wait_until(until, self._cancel, self._poll_read)
+            if self.phase is Phase.WAIT:
+                self._wait_moving(until, self._read_seconds, self._poll_read)
+            else:
+                wait_until(until, self._cancel, self._poll_read)
             data = self._stream.receive(count)
             if data is not None:
                 return data
@@ -351,6 +378,8 @@ class Connection:
             self._informational += 1
             if self._informational > INFORMATIONAL_LIMIT:
                 raise h11.RemoteProtocolError(f"more than {INFORMATIONAL_LIMIT} informational answers")
+            if self._withheld and isinstance(event, h11.InformationalResponse) and event.status_code == 100:
+                raise h11.RemoteProtocolError("the server wants the body, where it was to say where the body goes")
             if not self._buffer:
                 return
 
@@ -378,6 +407,10 @@ class Connection:
         elif not self._chunked and self._body_left is None:
             self._clean = False
         self._whole = self._body_left == 0
+
+    def hide(self, text: str) -> str:
+        """`text`, which the server may have a part in, without what the request's sealed fields say."""
+        return self._sealed.hide(text)
 
     def body_at_hand(self) -> bytes | None:
         """The answer's body if it has arrived already; the exchange is then over. Else None: use `read_body`."""
@@ -412,6 +445,7 @@ class Connection:
                 self._whole = True
                 return
             yield data
+            del data  # an error that comes after it does not show it
 
     def _read_chunks(self) -> Iterator[bytes]:
         while True:
@@ -420,6 +454,7 @@ class Connection:
                 self._http.receive_data(self._receive(_BODY_READ_SIZE))
             elif isinstance(event, h11.Data):
                 yield bytes(event.data)
+                del event
             else:
                 # Nobody asked for trailers, and h11 reads them leniently: whatever it was, it ends here.
                 trailers = isinstance(event, h11.EndOfMessage) and bool(event.headers)

@@ -65,6 +65,11 @@ class Exchange:
     half_closed: bool = False
     """The fence ended our half of the connection (protocol H3)."""
 
+    def clear(self) -> None:
+        """As new: for a request that is sent once more after its answer."""
+        self.head_sent = self.answered = self.reused = self.half_closed = False
+        self.handed, self.status = 0, None
+
 
 class Limits(NamedTuple):
     """Clocks in seconds, `math.inf` for none, and the ways to end an exchange early."""
@@ -78,10 +83,12 @@ class Limits(NamedTuple):
     fence: float = 0.0
     """How long to wait for an answer after the half-close; 0 for no fence."""
     cancel: CancelFlag | None = None
+    progress: tuple[float, float] | None = None
+    """Bytes a second, on average over so many seconds, below which a request counts as stalled while it is sent."""
 
     @classmethod
     def of(cls, extensions: Mapping[str, Any]) -> Limits:
-        """From a request's extensions: httpx's `timeout`, and ours: `fence` and `cancel`."""
+        """From a request's extensions: httpx's `timeout`, and ours: `fence`, `cancel` and `progress`."""
         timeout = extensions.get("timeout") or {}
         connect, write, read = timeout.get("connect"), timeout.get("write"), timeout.get("read")
         return cls(
@@ -90,6 +97,7 @@ class Limits(NamedTuple):
             math.inf if read is None else read,
             extensions.get("fence") or 0.0,
             extensions.get("cancel"),
+            extensions.get("progress"),
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import sleep
 
 from .body import FileRange, Piece
@@ -27,7 +27,7 @@ class Reply:
     more are then, and with `send_error` sending more raises it. `after_half_close`: not before our half is closed.
     """
 
-    data: bytes = b""
+    data: bytes = field(default=b"", repr=False)
     step: int | None = None
     end: str | OSError | None = None
     at: int | None = None

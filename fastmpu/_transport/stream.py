@@ -6,10 +6,13 @@ It has no lock. Whoever got it from a connector closes it.
 
 from __future__ import annotations
 
+import fcntl
 import math
 import os
 import select
 import socket
+import sys
+import termios
 from abc import ABC, abstractmethod
 from typing import Final
 
@@ -45,6 +48,10 @@ class NetworkStream(ABC):
     @abstractmethod
     def wait(self, readable: bool, writable: bool, seconds: float) -> int:
         """Waits for what is asked for; `READABLE | WRITABLE` as far as true, 0 after `seconds`. A failure is both."""
+
+    def unacknowledged(self) -> int:
+        """Bytes that the kernel took and the peer's has not acknowledged; 0 where that cannot be known."""
+        return 0
 
     @abstractmethod
     def half_close(self) -> None:
@@ -92,6 +99,11 @@ class SocketStream(NetworkStream):
 
     def wait(self, readable: bool, writable: bool, seconds: float) -> int:
         return self._wait(select.POLLIN if readable else 0, select.POLLOUT if writable else 0, seconds)
+
+    def unacknowledged(self) -> int:
+        if sys.platform != "linux":
+            return 0
+        return int.from_bytes(fcntl.ioctl(self._fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)  # tcp(7), SIOCOUTQ
 
     def half_close(self) -> None:
         """TCP's `shutdown(SHUT_WR)`: AIStore then answers a cut request (protocol H3)."""

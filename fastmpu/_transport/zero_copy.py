@@ -7,7 +7,7 @@ to the thread that reads it.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NoReturn
 
 import h11
@@ -18,6 +18,7 @@ from .connect import DEAD_PEER_SECONDS, Connect, Connector, Origin
 from .connection import Connection
 from .exchange import Exchange, Limits, Phase, Stalled
 from .pool import IDLE_SECONDS, MAX_IDLE, ConnectionPool
+from .sealed import SECRET_NAMES, SealedFields
 
 _PORTS: Final = {"http": 80, "https": 443}
 # What a clock, and what the network, becomes in each phase. What a body raises (Phase.BODY) stays what it is.
@@ -40,7 +41,11 @@ class ZeroCopyTransport(httpx.BaseTransport):
 
     Request extensions, all optional: `timeout` (httpx's; `pool` has no meaning here, as connections are not rationed),
     `target` (bytes: the request target as it is to be sent), `cancel` (an Event), `exchange` (an `Exchange` to fill),
-    `fence` (seconds: when an answer stays away, half-close and wait for it that much longer; protocol H3).
+    `fence` (seconds: when an answer stays away, half-close and wait for it that much longer; protocol H3), `progress`
+    (a pair: bytes a second and seconds; a request that is sent more slowly than that, on average over so long, has
+    stalled: httpx.WriteTimeout, or ReadTimeout after its last byte went to the kernel).
+
+    `Authorization` and its likes are shown by no frame of a traceback, nor by an error's words, here.
 
     Nothing is followed, repeated, decoded or read from the environment. `Expect: 100-continue` may be sent but is not
     waited for. Raises httpx's own errors, `Cancelled`, `ShortBody`, and as they are those that a body raises.
@@ -71,20 +76,22 @@ class ZeroCopyTransport(httpx.BaseTransport):
         record = request.extensions.get("exchange") or Exchange()
         origin = _origin(request)
         try:
+            sealed = SealedFields(request.headers.raw)
             head, body = _prepare(request)
         except h11.LocalProtocolError as error:
+            error.__traceback__ = None  # h11's frames hold events half made, which cannot even be shown
             raise httpx.LocalProtocolError(f"{origin}: {error}", request=request) from error
         try:
             connection = self.pool.acquire(origin, limits.connect, limits.cancel)
         except (OSError, Stalled) as error:
-            _raise(error, Phase.CONNECT, origin, request)
+            _raise(error, Phase.CONNECT, origin, request, str)
         done = False
         try:
-            response = connection.exchange(head, body, limits, record)
+            response = connection.exchange(head, body, limits, record, sealed)
             content = connection.body_at_hand()
             done = True
         except (OSError, Stalled, h11.ProtocolError) as error:
-            _raise(error, connection.phase, origin, request)
+            _raise(error, connection.phase, origin, request, connection.hide)
         finally:
             if not done:
                 self._discard(connection)
@@ -131,7 +138,7 @@ class _AnswerStream(httpx.SyncByteStream):
         try:
             yield from connection.read_body()
         except (OSError, Stalled, h11.ProtocolError) as error:
-            _raise(error, connection.phase, connection.origin, self._request)
+            _raise(error, connection.phase, connection.origin, self._request, connection.hide)
         finally:
             self.close()
 
@@ -151,8 +158,9 @@ def _origin(request: httpx.Request) -> Origin:
 
 
 def _prepare(request: httpx.Request) -> tuple[h11.Request, Body | Iterable[bytes]]:
-    """The head, with what is missing added, and the body. Raises h11.LocalProtocolError; nothing was sent then."""
-    headers = request.headers.raw
+    """The head, with what is missing added and without what is secret, and the body. Raises h11.LocalProtocolError;
+    nothing was sent then."""
+    headers = [field for field in request.headers.raw if field[0].lower() not in SECRET_NAMES]
     lengths = []
     names = set()
     for name, value in headers:
@@ -195,13 +203,19 @@ def _body(request: httpx.Request, length: bytes | None, chunked: bool) -> Body |
     return StreamBody((), 0)
 
 
-def _raise(error: Exception, phase: Phase, origin: Origin, request: httpx.Request) -> NoReturn:
+def _raise(
+    error: Exception, phase: Phase, origin: Origin, request: httpx.Request, hide: Callable[[str], str]
+) -> NoReturn:
     """The most specific class of httpx for what happened in `phase`, saying where and when."""
     if phase is Phase.BODY:
         raise error
+    if isinstance(error, h11.ProtocolError):
+        # It quotes what the server sent, and its frames hold that: a server may send back what it got.
+        error.args = (hide(str(error)),)
+        error.__traceback__ = None
     kind: type[httpx.TransportError]
     if isinstance(error, Stalled):
-        kind, what = _CLOCKS[phase], "timed out"
+        kind, what = _CLOCKS[phase], str(error) or "timed out"
     elif isinstance(error, h11.LocalProtocolError):
         kind, what = httpx.LocalProtocolError, str(error)
     elif isinstance(error, h11.ProtocolError):

@@ -23,6 +23,7 @@ from ..ais.states import PartEvent
 from ..errors import (
     AmbiguousPartError,
     ClusterError,
+    ConnectFailedError,
     FastMPUError,
     IntegrityError,
     NotAIStoreError,
@@ -31,6 +32,8 @@ from ..errors import (
 )
 from .cancel import CancelFlag
 from .receipt import PartReceipt
+from .retry import RetryPolicy
+from .verify import patiently
 
 PROBE_TRIES = 3  # the probe changes nothing, so it may be repeated
 NETWORK_FENCE = 1.0  # seconds after the end of a connection, for the target's handler to end
@@ -74,7 +77,7 @@ def ask(mpu: MultipartUpload, cancel: CancelFlag) -> GapProbe | None:
         try:
             return mpu.probe_gaps()
         except (TransportError, NotAIStoreError, ClusterError):
-            if cancel.wait(0.1 * 4**attempt):
+            if attempt == PROBE_TRIES - 1 or cancel.wait(0.1 * 4**attempt):
                 return None
     return None
 
@@ -85,17 +88,20 @@ def _all_ended(unknown: dict[int, AmbiguousPartError]) -> bool:
     return all(isinstance(cause, TransportError) and not isinstance(cause, ResponseTimeoutError) for cause in causes)
 
 
-def probe_parts(target: Object, parts: Sequence[PartReceipt], upload_id: str) -> None:
+def probe_parts(target: Object, parts: Sequence[PartReceipt], upload_id: str, retry: RetryPolicy) -> None:
     """One byte of each part is read back: a lost part is a hole there, which nothing else shows (protocol H11).
 
-    IntegrityError names the first part that is missing.
+    IntegrityError names the first part that is missing. A 404 is a hole, and so is an answer that breaks off again and
+    again; a cluster that cannot be asked is none.
     """
     for part in parts:
         # At a part's very first byte a hole is answered 206 and a broken connection; one further it is a clean 404.
         at = part.offset + min(1, part.length - 1)
         try:
-            found = target.get_reader(first=at, last=at).read_all()
+            found = patiently(target.get_reader(first=at, last=at).read_all, retry)
         except (ClusterError, TransportError) as error:
+            if isinstance(error, (ConnectFailedError, ResponseTimeoutError)) or getattr(error, "status", 404) != 404:
+                raise
             raise IntegrityError(
                 f"{target.uri}: part {part.number} cannot be read back at byte {at}: {error}",
                 expected=f"{part.length} bytes at {part.offset}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from .._checksum import new_checksum
@@ -80,10 +81,11 @@ class PartTask:
             )
 
         try:
+            with_retries(partial(self._mpu.locate, self.part.number), self._job, repeatable=True)
             with_retries(put, self._job, repeatable=False)
         except (ClusterError, TransportError) as error:
             raise PartError(
-                f"part {self.part.number} failed {self.attempts} times, the last time: {error}",
+                f"part {self.part.number} failed after {self.attempts} attempts: {error}",
                 part_number=self.part.number,
                 attempts=self.attempts,
                 status=error.status if isinstance(error, ClusterError) else None,
@@ -120,6 +122,8 @@ def with_retries(request: Callable[[], T], job: Job, *, repeatable: bool) -> T:
     """
     attempt = 1
     while True:
+        if job.cancel.is_set():
+            raise Cancelled("not started: the upload is being given up")
         job.budget.request()
         try:
             result = request()

@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 
 from .._plan import Plan
 from ..ais import MultipartUpload
-from ..errors import AmbiguousPartError, Cancelled, UploadLostError
+from ..errors import AmbiguousPartError, Cancelled, UploadError, UploadLostError
 from .fence import StartAgain, settle
 from .part_task import Job, PartTask
 from .progress import ProgressMeter
@@ -91,7 +91,10 @@ class PartsRun:
             # Inline, the thread that sends is the one that may tell progress.
             on_piece = self._meter.tick if self._job.options.engine == "inline" else None
             task = PartTask(self._job, self._mpu, self._plan.parts[number - 1], on_piece)
-            future = workers.submit(task.run)
+            try:
+                future = workers.submit(task.run)
+            except RuntimeError as error:  # an executor's word for an interpreter that is shutting down
+                raise UploadError(f"no worker can be started: {error}; engine='inline' needs none") from error
             self._running[future] = task
             future.add_done_callback(self._outcomes.put)
 

@@ -38,7 +38,7 @@ from .progress import OnProgress, ProgressMeter
 from .receipt import PartReceipt, Receipt
 from .retry import RetryBudget
 from .throttle import Throttle
-from .verify import Expected, remove_if_ours, verify
+from .verify import Expected, patiently, remove_if_ours, verify
 from .whole_put import WholePut
 
 logger = logging.getLogger("fastmpu")
@@ -90,20 +90,29 @@ class Upload:
         self._began = time.monotonic()
         self._sender: Sender | None = None
         self._meter = ProgressMeter(plan.size, on_progress, lambda: self._sender.under_way if self._sender else 0)
+        self._budget = RetryBudget()
+        self._throttle = Throttle(options.max_concurrency)
         self._attempts = 0
         self._probes = 0
         self._restarts = 0
+        self._upload_id: str | None = None  # the latest
         self._leftovers: list[MultipartUpload] = []
 
     def run(self) -> Receipt:
         self._meter.tick()
+        failure: BaseException | None = None
         try:
             return self._run()
         except Cancelled as error:
-            raise self._why_cancelled(error) from error
+            failure = self._why_cancelled(error)
+            raise failure from error
+        except BaseException as error:
+            failure = error
+            raise
         finally:
             for mpu in self._leftovers:
-                self._abort(mpu)
+                self._abort(mpu, failure)
+            del failure  # it has this frame in its traceback
 
     def _run(self) -> Receipt:
         once_more = True
@@ -114,11 +123,18 @@ class Upload:
                 verified = self._verify(stored)
                 break
             except IntegrityError as error:
-                if not once_more or not remove_if_ours(self._target, stored.expected):
+                removed = remove_if_ours(self._target, stored.expected)
+                if not (once_more and removed):
+                    self._tell(error, f"{self._target.uri}: the damaged object was {'deleted' if removed else 'left'}")
                     raise
                 logger.warning("%s: %s; it was deleted and is uploaded once more", self._target.uri, error)
                 once_more = False
                 self._meter.restart()
+            except FastMPUError as error:
+                self._tell(
+                    error, f"{self._target.uri} is there, but was not verified: read it back before you trust it"
+                )
+                raise
         self._meter.enter("done")
         return Receipt(
             uri=self._target.uri,
@@ -139,11 +155,12 @@ class Upload:
         )
 
     def _job(self) -> Job:
+        """With a flag of its own for each try: the one before has raised its flag to end its attempts."""
         left = self._options.deadline
         if left is not None:
             left = max(0.0, left - (time.monotonic() - self._began))
         cancel = CancelFlag(self._event, left)
-        return Job(self._source, self._options, cancel, RetryBudget(), Throttle(self._options.max_concurrency))
+        return Job(self._source, self._options, cancel, self._budget, self._throttle)
 
     def _whole(self) -> Stored:
         put = WholePut(self._job(), self._plan, self._target, self._meter)
@@ -162,12 +179,15 @@ class Upload:
             job = self._job()
             mpu = self._target.multipart_upload()
             with_retries(mpu.create, job, repeatable=True)
+            self._upload_id = mpu.upload_id
             try:
                 return self._under(mpu, job)
             except StartAgain as again:
                 # An attempt of the old upload may still be alive: its abort waits until the end of the job.
                 if again.abort:
                     self._leftovers.append(mpu)
+                if job.cancel.requested or job.cancel.overdue:
+                    raise Cancelled(f"not started again: {again}") from again.cause
                 if self._restarts == MAX_RESTARTS:
                     raise self._exhausted(again.cause) from again.cause
                 self._restarts += 1
@@ -224,22 +244,25 @@ class Upload:
         if not expected.checksum:
             return False  # an older object of the same size would look the same
         for fences in CONFIRM_AFTER:
-            cancel.wait(fences * self._target.bucket.client.endpoint.timeouts.fence)
+            stopped = cancel.wait(fences * self._target.bucket.client.endpoint.timeouts.fence)
             try:
                 verify(self._target, expected, "head")
             except FastMPUError as error:
                 logger.info("%s: not confirmed yet: %s", self._target.uri, error)
             else:
                 return True
+            if stopped:
+                raise Cancelled("complete was sent and not answered, and the object does not prove it yet")
         return False
 
     def _verify(self, stored: Stored) -> str:
         """The level that was reached. Doubtful parts are looked at one by one at every level but "none"."""
         level = self._options.verify
-        reached = verify(self._target, stored.expected, "head" if level == "probe" else level)
+        retry = self._options.retry
+        reached = patiently(lambda: verify(self._target, stored.expected, "head" if level == "probe" else level), retry)
         if level != "none":
-            probe_parts(self._target, stored.parts if level == "probe" else stored.doubtful, stored.upload_id)
-        return "probe" if level == "probe" and reached == "head" else reached
+            probe_parts(self._target, stored.parts if level == "probe" else stored.doubtful, stored.upload_id, retry)
+        return "probe" if level == "probe" and stored.parts and reached == "head" else reached
 
     # --- giving up ----------------------------------------------------------------------------------------------------
 
@@ -252,7 +275,11 @@ class Upload:
                 return
             except (ClusterError, TransportError, NotAIStoreError, RedirectRefusedError) as problem:
                 failure = problem
-        note = f"upload {mpu.upload_id} of {self._target.uri} could not be aborted: {failure}"
+        self._tell(error, f"upload {mpu.upload_id} of {self._target.uri} could not be aborted: {failure}")
+
+    @staticmethod
+    def _tell(error: BaseException | None, note: str) -> None:
+        """What the user must know beside the error that is raised."""
         logger.warning(note)
         if error is not None and hasattr(error, "add_note"):  # Python 3.11
             error.add_note(note)
@@ -265,11 +292,15 @@ class Upload:
         )
 
     def _why_cancelled(self, error: Cancelled) -> Cancelled | DeadlineError:
+        names = {"upload_id": self._upload_id, "object_name": self._target.uri}
+        why: Cancelled | DeadlineError
         if self._event is not None and self._event.is_set():
-            return Cancelled(f"{self._target.uri}: cancelled on request", object_name=self._target.uri)
-        if self._options.deadline is not None and time.monotonic() - self._began >= self._options.deadline:
-            return DeadlineError(
-                f"{self._target.uri}: not finished within deadline={self._options.deadline} s",
-                object_name=self._target.uri,
-            )
-        return error
+            why = Cancelled(f"{self._target.uri}: cancelled on request", **names)
+        elif self._options.deadline is not None and time.monotonic() - self._began >= self._options.deadline:
+            why = DeadlineError(f"{self._target.uri}: not finished within deadline={self._options.deadline} s", **names)
+        else:
+            return error
+        if hasattr(why, "add_note"):  # Python 3.11
+            for note in getattr(error, "__notes__", ()):  # as of an abort that failed
+                why.add_note(note)
+        return why

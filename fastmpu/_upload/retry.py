@@ -6,6 +6,7 @@ an answer is never sent again on a policy's word (protocol H1, H2); see fence.py
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ class RetryPolicy:
     cap: float = 15.0
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or self.base < 0 or self.cap < self.base:
+        if not (self.attempts >= 1 and 0 <= self.base <= self.cap < math.inf):  # NaN fails, too
             raise UsageError(f"{self!r}: needs attempts >= 1 and 0 <= base <= cap")
 
     def delay(self, attempt: int, failure: Failure, retry_after: float | None = None) -> float | None:
@@ -35,7 +36,7 @@ class RetryPolicy:
             return None
         if retry_after is not None:
             return min(retry_after, LONGEST_RETRY_AFTER)
-        return random.uniform(0, min(self.cap, self.base * 2.0 ** (attempt - 1)))
+        return random.uniform(0, min(self.cap, self.base * 2.0 ** min(attempt - 1, 1000)))  # 2.0 ** 1024 overflows
 
 
 class RetryBudget:

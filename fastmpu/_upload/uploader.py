@@ -8,7 +8,8 @@ from typing import Any
 
 from .._plan import plan_parts
 from .._source import Source, resolve
-from ..ais import Client, Object, parse_uri
+from ..ais import Client, Object, Secret, parse_uri
+from ..ais.credentials import TokenSource, held
 from ..errors import InvalidNameError, ObjectExistsError, UsageError
 from .cancel import CancelEvent
 from .config import UploadOptions
@@ -24,7 +25,7 @@ def upload(
     *,
     client: Client | None = None,
     endpoint: str | None = None,
-    token: str | None = None,
+    token: str | Secret | TokenSource | None = None,
     progress: OnProgress | None = None,
     cancel: CancelEvent | None = None,
     **options: Any,
@@ -41,6 +42,8 @@ def upload(
     Raises UsageError before any request; SourceChangedError if the file changed meanwhile; UploadError and its leaves
     when the upload was given up, after aborting it.
     """
+    secret: Secret | TokenSource | None = held(token)
+    del token  # no frame shows it from here on
     chosen = UploadOptions.of(options)
     if progress is not None and not callable(progress):
         raise UsageError(f"progress={progress!r}: it must be a function that takes a ProgressEvent")
@@ -49,7 +52,7 @@ def upload(
     with ExitStack() as stack:
         data = stack.enter_context(resolve(source, read=chosen.read, on_change=chosen.on_change))
         stack.enter_context(LeaseGuard(data))
-        obj = target if isinstance(target, Object) else _object(target, data, source, client, endpoint, token, stack)
+        obj = target if isinstance(target, Object) else _object(target, data, source, client, endpoint, secret, stack)
         plan = plan_parts(
             data.size,
             part_size=chosen.part_size,
@@ -68,7 +71,7 @@ def _object(
     source: Any,
     client: Client | None,
     endpoint: str | None,
-    token: str | None,
+    token: Secret | TokenSource | None,
     stack: ExitStack,
 ) -> Object:
     if not isinstance(uri, str):

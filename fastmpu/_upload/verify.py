@@ -8,14 +8,20 @@ back and hashed. `none`: nothing is known but the cluster's 200.
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from .._checksum import new_checksum
 from ..ais import Object, ObjectProps
-from ..errors import IntegrityError, ObjectNotFoundError, TransportError
+from ..ais.failure import Failure, classify, facts_of
+from ..errors import ClusterError, FastMPUError, IntegrityError, ObjectNotFoundError, TransportError
+from .retry import RetryPolicy
 
 logger = logging.getLogger("fastmpu")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -112,4 +118,22 @@ def remove_if_ours(target: Object, expected: Expected) -> bool:
             target.delete()
     except ObjectNotFoundError:
         return True
+    except FastMPUError as error:  # the mismatch is the news; this rides along
+        logger.warning("%s: the object that differs could not be deleted: %s", target.uri, error)
+        return False
     return ours
+
+
+def patiently(look: Callable[[], T], retry: RetryPolicy) -> T:
+    """What `look` sees. Looking changes nothing, so it is tried again, also after a missing answer."""
+    attempt = 1
+    while True:
+        try:
+            return look()
+        except (ClusterError, TransportError) as error:
+            failure = classify(facts_of(error, of_upload=False, sent=True))
+            delay = retry.delay(attempt, Failure.PASSING if failure is Failure.UNKNOWN else failure)
+            if delay is None:
+                raise
+            time.sleep(delay)
+        attempt += 1

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from .bucket import Bucket, BucketProps, ListEntry
 from .client import Client
-from .endpoint import Timeouts
 from .multipart import MultipartUpload, PartWriter
 from .names import ObjectURI, parse_uri
 from .object import Object, ObjectProps
 from .reader import ObjectReader
 from .secret import Secret
+from .timeouts import Timeouts
 
 __all__ = [
     "Bucket",

@@ -10,15 +10,17 @@ The body of a request that has one goes to targets only; the proxy is asked with
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 import urllib.parse
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, NoReturn
 
 import httpx
 
-from .._transport import BufferBody, Exchange, ShortBody, ZeroCopyTransport
+from .._transport import BufferBody, Exchange, ShortBody, WithheldBody, ZeroCopyTransport
 from .._transport import Cancelled as TransportCancelled
 from .._version import __version__
 from ..errors import (
@@ -27,6 +29,7 @@ from ..errors import (
     ClusterError,
     ConnectFailedError,
     FastMPUError,
+    ForkError,
     NotAIStoreError,
     RateLimitedError,
     RedirectRefusedError,
@@ -35,81 +38,108 @@ from ..errors import (
     SourceError,
     TransportError,
     UnavailableError,
+    UsageError,
 )
 from . import messages
 from .cluster_map import ClusterMap, Origin
+from .credentials import Credentials
 from .messages import Message
-from .responses import error_of, json_of, read_body
+from .responses import MAX_BODY, error_of, json_of, read_body
 from .secret import Secret
+from .timeouts import Timeouts
+from .tls import explain
 
 USER_AGENT: Final = f"fastmpu/{__version__}"
-
-
-@dataclass(frozen=True)
-class Timeouts:
-    """Seconds. `connect`: TCP and TLS. `write`: longest time in which the network takes nothing. `response`: longest
-    silence after the request went out. `response_per_gib` is added to `response` for each GiB of the body, since a
-    target may still be writing a large part to disk. `fence`: how long an attempt without an answer is half-closed and
-    listened to.
-    """
-
-    connect: float = 5.0
-    write: float = 30.0
-    response: float = 60.0
-    response_per_gib: float = 60.0
-    fence: float = 2.0
-
-    def for_body(self, length: int) -> dict[str, float]:
-        """In httpx's own terms."""
-        read = self.response + self.response_per_gib * length / (1 << 30)
-        return {"connect": self.connect, "write": self.write, "read": read, "pool": self.connect}
+# Of a redirect's query: the marker (protocol 1.3), and a signature where the cluster signs (protocol 1.5). The rest of
+# it, as `uploadId` or `partNumber`, would change what is stored.
+_MARKER: Final = ("pid", "utm")
+_SIGNATURE: Final = ("vpams", "x", "u")
+_FIELD_VALUE: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 
 @dataclass(frozen=True)
 class Node:
-    """A target as a redirect names it. The marker serves any number of requests of one object (protocol 1.3)."""
+    """A target as a redirect names it. The marker serves any number of requests of one object (protocol 1.3); where it
+    is `signed`, only those of the same method and body length (protocol 1.5).
+    """
 
     origin: Origin
     marker: str
+    signed: bool = False
+
+
+def _check_fields(message: Message) -> None:
+    """Before the first byte: a line break in a value would begin a header of somebody else's."""
+    for name, value in message.headers.items():
+        if not _FIELD_VALUE.fullmatch(value):
+            raise UsageError(f"cannot {message.about}: {name}: {value!r} cannot stand in a header")
 
 
 class Endpoint:
     """Sends messages to a cluster. Closes its transport with `close()`."""
 
-    def __init__(self, url: str, transport: httpx.BaseTransport, token: Secret | None, timeouts: Timeouts):
+    def __init__(
+        self,
+        url: str,
+        transport: httpx.BaseTransport,
+        credentials: Credentials,
+        timeouts: Timeouts,
+        *,
+        verified: bool = True,
+    ):
         self.origin = Origin.of(url)
         self.timeouts = timeouts
         self._transport = transport
         self._keeps_records = isinstance(transport, ZeroCopyTransport)
-        self._token = token
+        self._credentials = credentials
+        self._verified = verified
+        self._signs = False  # once a redirect came signed, all do; written by any thread, only ever to True
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._map: ClusterMap | None = None
 
     def __repr__(self) -> str:
-        return f"<Endpoint {self.origin}{', token' if self._token else ''}>"
+        token = ", token" if self._credentials else ""
+        return f"<Endpoint {self.origin}{token}{'' if self._verified else ', certificates NOT verified'}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a client, and what was made by it, does not pickle: it has connections and maybe a token; "
+            "make a new one in the other process"
+        )
 
     def close(self) -> None:
-        self._transport.close()
+        """In a forked child nothing: what is there is the parent's, locks that nobody will release included."""
+        if os.getpid() == self._process:
+            self._transport.close()
+
+    def check_process(self) -> None:
+        """ForkError in a child of the process that made this: both would write to the same connections."""
+        if os.getpid() != self._process:
+            raise ForkError(
+                f"this client was made in process {self._process} and is used in {os.getpid()}, which was forked from "
+                "it: make a new client there"
+            )
 
     def cluster_map(self, *, fresh: bool = False) -> ClusterMap:
         """The map, fetched once. Fetching it also proves that the endpoint is an AIStore, before anything is stored."""
+        self.check_process()
         with self._lock:
             known = self._map
         if known is not None and not fresh:
             return known
         message = messages.cluster_map(str(self.origin))
         response = self._send(self.origin, message, message.content)
-        body = read_body(response, limit=64 << 20)
         if response.status_code != 200:
-            raise self._without_map(message, response.status_code, response.headers, body)
-        fetched = ClusterMap.parse(json_of(message, body), str(self.origin))
+            raise self._without_map(message, response)
+        fetched = ClusterMap.parse(json_of(message, self._body(response, limit=64 << 20)), str(self.origin))
         with self._lock:
             self._map = fetched
         return fetched
 
-    def _without_map(self, message: Message, status: int, headers: Mapping[str, str], body: bytes) -> FastMPUError:
+    def _without_map(self, message: Message, response: httpx.Response) -> FastMPUError:
         """Every AIStore serves its map, and signs its refusals: a "no" of another's is no AIStore's."""
-        error = error_of(message, status, headers, body)
+        error = self._error(message, response)
         may_pass = (AuthError, RateLimitedError, UnavailableError)  # a gateway before an AIStore may answer so, too
         if isinstance(error, ClusterError) and not error.node and not isinstance(error, may_pass):
             return NotAIStoreError(f"{error}; is the endpoint an AIStore proxy?")
@@ -120,10 +150,11 @@ class Endpoint:
     def ask(self, message: Message, *, limit: int = 1 << 20) -> tuple[httpx.Response, bytes]:
         """A request through the proxy, followed to the target once; the answer is 2xx, else its error is raised."""
         response = self.open(message)
-        return response, read_body(response, limit)
+        return response, self._body(response, limit)
 
     def open(self, message: Message) -> httpx.Response:
         """Like `ask`, with the body of the answer still to be read; whoever calls closes the response."""
+        _check_fields(message)
         self.cluster_map()
         response = self._send(self.origin, message, message.content)
         if response.is_redirect:
@@ -131,19 +162,33 @@ class Endpoint:
             response = self._send(node.origin, message, message.content, node.marker)
         return self._checked(message, response)
 
-    def locate(self, message: Message) -> Node:
+    def locate(self, message: Message, length: int = 0, *, signed: bool = False) -> Node:
         """The target for a message whose body must not go to the proxy: asked with `Content-Length: 0` (protocol 1.4).
+
+        Where redirects are signed, and a body of `length` bytes is to follow, the proxy is asked with that length, and
+        the body is withheld: a signature holds for one length (protocol 1.5). `signed` says that they are; else the
+        first redirect tells.
 
         The caller must not send `message` for a part that is stored already: at a target it would be an empty part,
         which unlinks a stored one (protocol H1). The cluster map has shown before that this is an AIStore, whose
         proxies store nothing and whose targets refuse what was not redirected.
         """
+        _check_fields(message)
         self.cluster_map()
-        response = self._send(self.origin, message, b"")
+        signed = signed or self._signs
+        response = self._ask_where(message, length if signed else 0)
         if response.is_redirect:
-            return self._node_of(message, response)
+            node = self._node_of(message, response)
+            self._signs = self._signs or node.signed
+            return self.locate(message, length, signed=True) if node.signed and not signed and length else node
         self._checked(message, response).close()
         raise NotAIStoreError(f"cannot {message.about}: {self.origin} answered a PUT itself instead of naming a target")
+
+    def _ask_where(self, message: Message, length: int) -> httpx.Response:
+        if not length:
+            return self._send(self.origin, message, b"")
+        asking = replace(message, headers={**message.headers, "Expect": "100-continue"})
+        return self._send(self.origin, asking, WithheldBody(length), length=length)
 
     def send(
         self,
@@ -156,7 +201,12 @@ class Endpoint:
         cancel: Any = None,
     ) -> httpx.Response:
         """One body straight to a target, uncopied. Returns the answer, read; raises its error unless it is 2xx."""
-        extensions = {"exchange": exchange or Exchange(), "cancel": cancel, "fence": self.timeouts.fence}
+        extensions = {
+            "exchange": exchange or Exchange(),
+            "cancel": cancel,
+            "fence": self.timeouts.fence,
+            "progress": self.timeouts.progress,
+        }
         response = self._checked(message, self._send(node.origin, message, body, node.marker, length, extensions))
         if read_body(response):
             raise NotAIStoreError(
@@ -175,20 +225,44 @@ class Endpoint:
         length: int | None = None,
         extensions: Mapping[str, Any] | None = None,
     ) -> httpx.Response:
+        """One try; a second one after a 401 of AIStore's, if there is another token by then. That is safe for all that
+        is sent here: an answered refusal has touched nothing."""
+        self.check_process()
+        request = self._request(origin, message, body, marker, length, extensions or {})
+        token = self._credentials.current()
+        response = self._try(message, request, token)
+        if response.status_code != 401:
+            return response
+        error = self._error(message, response)
+        fresh = self._credentials.renewed(token) if isinstance(error, AuthError) and error.node else token
+        if fresh is token:
+            raise error
+        request.extensions["exchange"].clear()
+        response = self._try(message, request, fresh)
+        if response.status_code == 401:
+            raise self._error(message, response)
+        return response
+
+    def _request(
+        self,
+        origin: Origin,
+        message: Message,
+        body: bytes | httpx.SyncByteStream,
+        marker: str,
+        length: int | None,
+        extensions: Mapping[str, Any],
+    ) -> httpx.Request:
         if length is None:
             assert isinstance(body, bytes)
             length = len(body)
         headers = {"Host": str(origin).partition("//")[2], "User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
         if length or message.method in ("PUT", "POST"):
             headers["Content-Length"] = str(length)
-        if self._token is not None:
-            headers["Authorization"] = f"Bearer {self._token.reveal()}"
         headers.update(message.headers)
         target = message.target
         if marker:
             target += ("&" if message.query else "?") + marker
-        exchange = (extensions or {}).get("exchange") or Exchange()
-        request = httpx.Request(
+        return httpx.Request(
             message.method,
             str(origin),
             headers=headers,
@@ -196,12 +270,17 @@ class Endpoint:
             extensions={
                 "target": target.encode("ascii"),
                 "timeout": self.timeouts.for_body(length),
-                "exchange": exchange,
-                **(extensions or {}),
+                **extensions,
+                "exchange": extensions.get("exchange") or Exchange(),
             },
         )
+
+    def _try(self, message: Message, request: httpx.Request, token: Secret | None) -> httpx.Response:
+        exchange: Exchange = request.extensions["exchange"]
         if not self._keeps_records:  # what another transport has sent is not known, and H1 forgives no wrong guess
             exchange.head_sent = True
+        if token is not None:
+            token.authorize(request.headers)
         try:
             response = self._transport.handle_request(request)
         except TransportCancelled as error:
@@ -210,33 +289,44 @@ class Endpoint:
             raise SourceChangedError(f"cannot {message.about}: {error}") from error
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             exchange.head_sent = False
-            raise ConnectFailedError(f"cannot {message.about}: {error}") from error
+            raise ConnectFailedError(f"cannot {message.about}: {error}{explain(error)}") from error
         except httpx.TimeoutException as error:
             sent = exchange.head_sent
             raise ResponseTimeoutError(f"cannot {message.about}: {error}", sent=sent) from error
         except httpx.TransportError as error:
-            raise TransportError(f"cannot {message.about}: {error}", sent=exchange.head_sent) from error
+            sent = exchange.head_sent
+            raise TransportError(f"cannot {message.about}: {error}{explain(error)}", sent=sent) from error
         except FastMPUError:
             raise
         except OSError as error:  # the network's are httpx's by now: this one is the file's
             raise SourceError(error.errno, f"cannot {message.about}: the source cannot be read: {error}") from error
+        finally:
+            # Errors and answers keep their request, and a pickled one would take the token along.
+            request.headers.pop("Authorization", None)
         response.request = request
         return response
+
+    def _body(self, response: httpx.Response, limit: int = MAX_BODY) -> bytes:
+        """An answer's body, without the token where something sent it back: from here on errors may quote it."""
+        return self._credentials.hide_bytes(read_body(response, limit))
+
+    def _error(self, message: Message, response: httpx.Response) -> FastMPUError:
+        return error_of(message, response.status_code, response.headers, self._body(response), self._credentials.hide)
 
     def _checked(self, message: Message, response: httpx.Response) -> httpx.Response:
         if 200 <= response.status_code < 300:
             return response
         status = response.status_code
-        body = read_body(response)
         if 300 <= status < 400:
+            read_body(response)
             raise RedirectRefusedError(
                 f"cannot {message.about}: an unexpected {status} answer; AIStore redirects once, from a proxy"
             )
-        raise error_of(message, status, response.headers, body)
+        raise self._error(message, response)
 
     def _node_of(self, message: Message, response: httpx.Response) -> Node:
         """Where a redirect leads, if that is a member of the cluster."""
-        status, location = response.status_code, response.headers.get("location", "")
+        status, location = response.status_code, self._credentials.hide(response.headers.get("location", ""))
         read_body(response)
         if status != (301 if message.method == "GET" else 307):
             raise RedirectRefusedError(
@@ -246,7 +336,7 @@ class Endpoint:
         try:
             origin = Origin.of(location)
             query = urllib.parse.parse_qs(urllib.parse.urlsplit(location).query)
-            marker = urllib.parse.urlencode({key: query[key][-1] for key in ("pid", "utm")})
+            marker = {key: query[key][-1] for key in _MARKER}
         except (ValueError, KeyError):
             raise RedirectRefusedError(
                 f"cannot {message.about}: a redirect without an address, pid or utm; is {self.origin} an AIStore proxy?"
@@ -257,4 +347,5 @@ class Endpoint:
             raise RedirectRefusedError(
                 f"cannot {message.about}: redirected to {origin}, which is not in the cluster map"
             )
-        return Node(origin, marker)
+        marker |= {key: query[key][-1] for key in _SIGNATURE if key in query}
+        return Node(origin, urllib.parse.urlencode(marker), "u" in query)

@@ -79,13 +79,12 @@ class Ledger:
             self._move(UploadEvent.COMPLETE)
             return numbers
 
-    def begin_abort(self, *, unconfirmed: bool) -> bool:
-        """Whether an abort is to be sent; waits until no part is in flight. `unconfirmed`: also after a complete
-        without an answer, which the caller has followed up."""
+    def begin_abort(self) -> bool:
+        """Whether an abort is to be sent; waits until no part is in flight."""
         with self._changed:
             if self._state in (UploadState.COMPLETED, UploadState.COMPLETING):
                 raise self._wrong(f"it is {self._state.value}: it cannot be aborted, delete the object instead")
-            if self._state is UploadState.UNCONFIRMED and not unconfirmed:
+            if self._state is UploadState.UNCONFIRMED:
                 raise self._wrong("complete was sent and not answered: look at the object; aborting could race with it")
             if self._state in (UploadState.ABORTED, UploadState.ABORTING):
                 return False
@@ -93,7 +92,11 @@ class Ledger:
             if self.upload_id is None:
                 self._move(UploadEvent.GONE)
                 return False
-            self._changed.wait_for(lambda: not self._numbers(PartState.SENDING))
+            try:
+                self._changed.wait_for(lambda: not self._numbers(PartState.SENDING))
+            except BaseException:  # Ctrl-C: nothing was sent, and the abort can be tried again
+                self._move(UploadEvent.REFUSED)
+                raise
             return True
 
     # --- parts --------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import httpx
 from .._transport import Body, BufferBody, Exchange
 from ..errors import (
     AmbiguousPartError,
+    AuthError,
     ClusterError,
     FastMPUError,
     NotAIStoreError,
@@ -30,6 +31,7 @@ from ..errors import (
 from .failure import Failure, classify, facts_of
 from .ledger import Ledger
 from .messages import MAX_PART_NUMBER, ObjectMessages
+from .part_nodes import PartNodes
 from .states import PartEvent, UploadEvent, UploadState
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ class MultipartUpload:
     def __init__(self, endpoint: Endpoint, messages: ObjectMessages):
         self._endpoint = endpoint
         self._messages = messages
-        self._node: Node | None = None
+        self._nodes = PartNodes(endpoint)
         self.ledger = Ledger(messages.uri)
 
     def __repr__(self) -> str:
@@ -123,10 +125,20 @@ class MultipartUpload:
         event = PartEvent.REFUSED
         try:
             message = self._messages.put_part(self._id(), number, headers or {})
-            # A second thread may ask for a target, too: harmless, and simpler than waiting for the first.
-            node = self._node = self._node or self._endpoint.locate(message)
+            node = self._nodes.node(message, body.length)
             event = PartEvent.UNANSWERED
-            response = self._endpoint.send(node, message, body, body.length, exchange=exchange, cancel=cancel)
+            try:
+                response = self._endpoint.send(node, message, body, body.length, exchange=exchange, cancel=cancel)
+            except AuthError as error:
+                if error.status != 401 or not error.node:
+                    raise
+                event = PartEvent.REFUSED  # the target has touched nothing (protocol 1.5)
+                other = self._nodes.another(message, body.length, node)
+                if other is None:
+                    raise
+                exchange.clear()
+                event = PartEvent.UNANSWERED
+                response = self._endpoint.send(other, message, body, body.length, exchange=exchange, cancel=cancel)
             event = PartEvent.STORED
             return response
         except (ClusterError, TransportError, NotAIStoreError, RedirectRefusedError) as error:
@@ -141,6 +153,10 @@ class MultipartUpload:
             if event is PartEvent.UNANSWERED and not exchange.head_sent:
                 event = PartEvent.REFUSED  # the source failed, or it was cancelled, before a byte went out
             self.ledger.end(number, event)
+
+    def locate(self, number: int) -> Node:
+        """The target, for all parts; asked once, for a part that is not stored, and may be asked again."""
+        return self._nodes.node(self._messages.put_part(self._id(), number, {}))
 
     def probe_gaps(self) -> GapProbe | None:
         """Ask what is recorded, by a complete with an empty list, which never succeeds and changes nothing (protocol
@@ -188,12 +204,12 @@ class MultipartUpload:
         finally:
             self.ledger.apply(event)
 
-    def abort(self, *, unconfirmed: bool = False) -> httpx.Response | None:
+    def abort(self) -> httpx.Response | None:
         """Give the upload up; the cluster deletes its parts. Waits until no part is in flight, since a part that ends
         after the abort would stay on the target's disk. Again, or for an upload the cluster has lost: nothing to do,
-        None. `unconfirmed` is for a caller that has looked what an unanswered complete has done.
+        None. UploadStateError after a complete without an answer, with which it could race.
         """
-        if not self.ledger.begin_abort(unconfirmed=unconfirmed):
+        if not self.ledger.begin_abort():
             return None
         event = UploadEvent.REFUSED  # so that the abort can be tried again
         try:

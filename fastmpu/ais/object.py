@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .._upload import Receipt
     from .bucket import Bucket
 
+_HEX = re.compile(r"[0-9a-f]{8,128}")
 CHECKSUM_TYPES = ("xxhash", "xxhash2", "crc32c", "md5", "sha256", "sha512")
 
 
@@ -54,6 +56,17 @@ class ObjectProps:
             location=headers.get("ais-location", ""),
             custom={key.strip(): value.strip() for key, _, value in pairs},
         )
+
+
+def _checksum_headers(checksum: Any) -> dict[str, str]:
+    if not isinstance(checksum, tuple) or len(checksum) != 2:
+        raise UsageError(f"checksum={checksum!r}: it must be (type, hex), as in ('crc32c', 'e3069283')")
+    kind, value = checksum
+    if kind not in CHECKSUM_TYPES:  # AIStore drops the connection at an unknown type (protocol 2)
+        raise UsageError(f"checksum type {kind!r}: AIStore knows {', '.join(CHECKSUM_TYPES)}")
+    if not isinstance(value, str) or not _HEX.fullmatch(value):
+        raise UsageError(f"checksum value {value!r}: it must be lower-case hex")
+    return {"ais-checksum-type": kind, "ais-checksum-value": value}
 
 
 class Object:
@@ -96,13 +109,10 @@ class Object:
         `Ais-` header and has stored and checked nothing (protocol 4.1)."""
         headers = {}
         if checksum is not None:
-            kind, value = checksum
-            if kind not in CHECKSUM_TYPES:  # AIStore drops the connection at an unknown type (protocol 2)
-                raise UsageError(f"checksum type {kind!r}: AIStore knows {', '.join(CHECKSUM_TYPES)}")
-            headers = {"ais-checksum-type": kind, "ais-checksum-value": value}
+            headers = _checksum_headers(checksum)
         message = self._messages.put(headers)
         # Each put asks anew: a stale redirect would store the object where nobody finds it (reliability S8).
-        node = self._endpoint.locate(self._messages.put({}))
+        node = self._endpoint.locate(self._messages.put({}), body.length)
         return self._endpoint.send(node, message, body, body.length, exchange=exchange, cancel=cancel)
 
     def get_reader(self, *, first: int = 0, last: int | None = None) -> ObjectReader:

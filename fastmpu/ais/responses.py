@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -41,17 +42,19 @@ def read_body(response: httpx.Response, limit: int = MAX_BODY) -> bytes:
     """The whole body, which also sets the connection free; NotAIStoreError where it is larger than makes sense."""
     if response.is_stream_consumed:  # as httpx.MockTransport hands it over
         return response.content
-    taken = bytearray()
+    taken = io.BytesIO()  # whose repr does not show what a server may have sent back to us
     try:
-        for piece in response.iter_raw():
-            taken += piece
-            if len(taken) > limit:
+        assert isinstance(response.stream, httpx.SyncByteStream)
+        for piece in response.stream:  # not by httpx's iterators, whose frames hold pieces when one fails
+            taken.write(piece)
+            del piece
+            if taken.tell() > limit:
                 raise NotAIStoreError(f"an answer of more than {limit} bytes where AIStore sends a short one")
     except httpx.TransportError as error:
-        raise TransportError(f"the answer broke off after {len(taken)} bytes: {error}", sent=True) from error
+        raise TransportError(f"the answer broke off after {taken.tell()} bytes: {error}", sent=True) from error
     finally:
         response.close()
-    return bytes(taken)
+    return taken.getvalue()
 
 
 def shown(text: str) -> str:
@@ -70,8 +73,10 @@ class ErrorBody:
     node: str = ""
 
     @classmethod
-    def of(cls, headers: Mapping[str, str], body: bytes) -> ErrorBody:
+    def of(cls, headers: Mapping[str, str], body: bytes, hide: Callable[[str], str] = str) -> ErrorBody:
+        """`hide` takes out what must not be repeated: AIStore's 401 has the token in its words."""
         text = headers.get("hdr-error") or body.decode("utf-8", "replace")  # AIStore may send invalid UTF-8
+        text = hide(text)
         try:
             value = json.loads(text)
         except ValueError:
@@ -81,9 +86,11 @@ class ErrorBody:
         return cls(*(shown(str(value.get(key) or "")) for key in ("tcode", "message", "node")))
 
 
-def error_of(message: Message, status: int, headers: Mapping[str, str], body: bytes) -> FastMPUError:
+def error_of(
+    message: Message, status: int, headers: Mapping[str, str], body: bytes, hide: Callable[[str], str] = str
+) -> FastMPUError:
     """The error that an answer other than 2xx means."""
-    error = ErrorBody.of(headers, body)
+    error = ErrorBody.of(headers, body, hide)
     if (
         "text/html" in headers.get("content-type", "")
         and not error.node

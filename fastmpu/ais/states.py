@@ -81,11 +81,8 @@ UPLOAD_MOVES: Final[dict[UploadState, dict[UploadEvent, UploadState]]] = {
         UploadEvent.REFUSED: UploadState.OPEN,
         UploadEvent.UNANSWERED: UploadState.UNCONFIRMED,
     },
-    # Abort is not for the by-hand user here: it could race with the complete. The engine asks the object first.
-    UploadState.UNCONFIRMED: {
-        UploadEvent.CONFIRMED: UploadState.COMPLETED,
-        UploadEvent.ABORT: UploadState.ABORTING,
-    },
+    # No abort here: it could race with the complete. And no way back to OPEN: a second complete could (protocol H5).
+    UploadState.UNCONFIRMED: {UploadEvent.CONFIRMED: UploadState.COMPLETED},
     UploadState.COMPLETED: {},
     UploadState.ABORTING: {
         UploadEvent.GONE: UploadState.ABORTED,

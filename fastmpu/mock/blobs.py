@@ -1,17 +1,20 @@
-"""Where bytes lie: in anonymous maps, or in files of a directory. A blob's size is known before its bytes come.
+"""Where bytes lie: in anonymous maps, in files of a directory, or nowhere. A blob's size is known before its bytes.
 
 In memory a large blob is an anonymous shared map of its own: its pages go back to the system when the last user lets
-go, and they count as shared memory, not as the heap of the process that happens to run the mock. In a directory bytes
-pass through one buffer per thread.
+go, and they count as shared memory, not as the heap of the process that happens to run the mock. All targets together
+may be bounded by a `Budget`. In a directory bytes pass through one buffer per thread. A sink has such a buffer only: it
+counts and forgets, and cannot be read.
 
 A blob that is unlinked while somebody reads or writes it behaves as a file does: that somebody is not disturbed.
 """
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import threading
+import weakref
 from itertools import count
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +22,18 @@ from typing import Protocol
 from fastmpu.mock.answers import Refusal
 from fastmpu.mock.wire import Wire
 
-__all__ = ["NO_ROOM", "Blob", "Blobs", "BlobsInDirectory", "BlobsInMemory", "Writer", "out_of_space"]
+__all__ = [
+    "NO_ROOM",
+    "Blob",
+    "Blobs",
+    "BlobsInDirectory",
+    "BlobsInMemory",
+    "BlobsInSink",
+    "Budget",
+    "FileBlob",
+    "Writer",
+    "out_of_space",
+]
 
 _WINDOW = 512 << 10  # large enough that a switch of threads costs little, small enough to stay in the cache
 _MAP_FROM = 128 << 10  # smaller blobs are cheaper on the heap
@@ -30,7 +44,8 @@ NO_ROOM = (OSError, OverflowError, MemoryError)
 
 
 def out_of_space(error: BaseException) -> Refusal:
-    return Refusal(507, f"out of space: {error}")
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return Refusal(507, f"out of space: {reason}", "ErrCapExceeded")
 
 
 class Writer(Protocol):
@@ -54,18 +69,55 @@ class Blob(Protocol):
     def size(self) -> int: ...
     def writer(self) -> Writer: ...
     def send(self, wire: Wire, offset: int, size: int) -> None: ...
+    def read(self, offset: int, size: int) -> bytes: ...
     def unlink(self) -> None: ...
 
 
 class Blobs(Protocol):
     """Makes blobs. Raises one of NO_ROOM where there is none."""
 
+    @property
+    def readable(self) -> bool: ...
     def create(self, size: int) -> Blob: ...
 
 
+class Budget:
+    """Bytes that blobs in memory may have together. A blob that is unlinked counts until its last user lets go."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._used = 0
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> None:
+        with self._lock:
+            if self._used + size > self.limit:
+                used = f"used {self._used} of {self.limit} bytes, {size} more do not fit"
+                raise OSError(errno.ENOSPC, used)
+            self._used += size
+
+    def give_back(self, size: int) -> None:
+        with self._lock:
+            self._used -= size
+
+
 class BlobsInMemory:
+    readable = True
+
+    def __init__(self, budget: Budget | None = None) -> None:
+        self._budget = budget
+
     def create(self, size: int) -> Blob:
-        return _MemoryBlob(size)
+        if self._budget is None:
+            return _MemoryBlob(size)
+        self._budget.take(size)
+        try:
+            blob = _MemoryBlob(size)
+        except BaseException:
+            self._budget.give_back(size)
+            raise
+        weakref.finalize(blob, self._budget.give_back, size).atexit = False
+        return blob
 
 
 class _MemoryBlob:
@@ -88,48 +140,124 @@ class _MemoryBlob:
     def send(self, wire: Wire, offset: int, size: int) -> None:
         wire.send(self._view[offset : offset + size])
 
+    def read(self, offset: int, size: int) -> bytes:
+        return bytes(self._view[offset : offset + size])
+
     def unlink(self) -> None:
         """The memory goes when the last reference does."""
 
 
+class _Buffers:
+    """One window per thread."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def own(self) -> memoryview:
+        """The calling thread's."""
+        if not hasattr(self._local, "view"):
+            self._local.view = memoryview(mmap.mmap(-1, _WINDOW))
+        view: memoryview = self._local.view
+        return view
+
+
+class BlobsInSink:
+    """Forgets what it is given."""
+
+    readable = False
+
+    def __init__(self) -> None:
+        self._buffers = _Buffers()
+
+    def create(self, size: int) -> Blob:
+        return _SunkBlob(size, self._buffers)
+
+
+class _SunkBlob:
+    def __init__(self, size: int, buffers: _Buffers) -> None:
+        self.size = size
+        self._buffers = buffers
+
+    def writer(self) -> Writer:
+        return _SinkWriter(self._buffers.own())
+
+    def send(self, wire: Wire, offset: int, size: int) -> None:
+        raise ConnectionError("a sink keeps no bytes")
+
+    def read(self, offset: int, size: int) -> bytes:
+        raise OSError("a sink keeps no bytes")
+
+    def unlink(self) -> None:
+        """There is nothing."""
+
+
+class _SinkWriter:
+    def __init__(self, buffer: memoryview) -> None:
+        self._buffer = buffer
+
+    def window(self, offset: int) -> memoryview:
+        return self._buffer
+
+    def keep(self, offset: int, data: memoryview) -> None:
+        """It is forgotten."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class BlobsInDirectory:
+    """Files with numbers for names. What they hold is told by the catalogue (see `records`)."""
+
+    readable = True
+
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
-        self._numbers = count(1)
-        self._buffers = threading.local()
+        taken = [int(path.name) for path in directory.iterdir() if path.name.isdecimal()]
+        self._numbers = count(max(taken, default=0) + 1)
+        self._buffers = _Buffers()
 
     def create(self, size: int) -> Blob:
         path = self._directory / f"{next(self._numbers):08d}"
         path.touch()
-        return _FileBlob(path, size, self)
+        return self.adopt(path, size)
 
-    def buffer(self) -> memoryview:
-        """The calling thread's own window."""
-        if not hasattr(self._buffers, "view"):
-            self._buffers.view = memoryview(mmap.mmap(-1, _WINDOW))
-        view: memoryview = self._buffers.view
-        return view
+    def adopt(self, path: Path, size: int) -> FileBlob:
+        """A blob whose file is there already."""
+        return FileBlob(path, size, self._buffers)
+
+    def sweep(self, kept: set[Path]) -> None:
+        """Remove all files but these."""
+        for path in self._directory.iterdir():
+            if path.name.isdecimal() and path not in kept:
+                path.unlink()
 
 
-class _FileBlob:
-    def __init__(self, path: Path, size: int, blobs: BlobsInDirectory) -> None:
+class FileBlob:
+    """A file."""
+
+    def __init__(self, path: Path, size: int, buffers: _Buffers) -> None:
         self.size = size
-        self._path = path
-        self._blobs = blobs
+        self.path = path
+        self._buffers = buffers
 
     def writer(self) -> Writer:
-        return _FileWriter(self._path, self._blobs.buffer())
+        return _FileWriter(self.path, self._buffers.own())
+
+    def read(self, offset: int, size: int) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
 
     def send(self, wire: Wire, offset: int, size: int) -> None:
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             wire.send_file(descriptor, offset, size)
         finally:
             os.close(descriptor)
 
     def unlink(self) -> None:
-        self._path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
 
 class _FileWriter:

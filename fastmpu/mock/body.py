@@ -39,6 +39,7 @@ class Body:
 
     def __init__(self, wire: Wire, request: Request) -> None:
         self.length = request.length
+        self.received = 0  # bytes of it that have come
         self.broken = False
         self._wire = wire
         self._left = max(0, request.length)  # of the body, or of the current chunk
@@ -64,10 +65,11 @@ class Body:
                 return 0
             size = self._wire.read_into(view[: self._left])
         except OSError as error:
-            raise self._break(f"read: {error.strerror}") from error
+            raise self.fail(f"read: {error.strerror}") from error
         if not size:
-            raise self._break("unexpected EOF")
+            raise self.fail("unexpected EOF")
         self._left -= size
+        self.received += size
         if not self._left and not self._chunked:
             self._ended = True
         return size
@@ -145,13 +147,14 @@ class Body:
             while self._wire.read_line(_LINE_LIMIT).strip():
                 pass
         except EOFError as error:
-            raise self._break("unexpected EOF") from error
+            raise self.fail("unexpected EOF") from error
         except ValueError as error:
             self._malformed = True  # what follows cannot be told from a next request
-            raise self._break("invalid byte in chunk length") from error
+            raise self.fail("invalid byte in chunk length") from error
         self._ended = True
         return False
 
-    def _break(self, message: str) -> BodyBroken:
+    def fail(self, message: str) -> BodyBroken:
+        """What to raise when the body is not going to come whole."""
         self.broken = True
         return BodyBroken(message)

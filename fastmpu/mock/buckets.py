@@ -1,16 +1,20 @@
 """The buckets of the cluster: their properties and their rate limits (protocol 3).
 
+With a catalogue they outlive the process.
+
 Threads: any. The table has one lock; a bucket's properties are replaced, never changed in place.
 """
 
 from __future__ import annotations
 
 import copy
+import json
 import threading
 import time
 from typing import Any
 
 from fastmpu.mock.answers import Refusal
+from fastmpu.mock.catalogue import Catalogue
 from fastmpu.mock.checksums import TYPES
 from fastmpu.mock.messages import fields_of, parse_duration
 from fastmpu.mock.names import Bck, check_bucket_name
@@ -40,6 +44,7 @@ _DEFAULTS: dict[str, Any] = {
     "access": "18446744073709551615",
     "features": "0",
 }
+_RECORD = "bucket "  # how its key in the catalogue begins
 _RESUME_INTERRUPTED = 1 << 21  # bit of "features"
 _BACKEND_NAMES = {"aws": "AWS", "gcp": "GCP", "azure": "Azure", "oci": "OCI"}
 
@@ -85,10 +90,15 @@ class Bucket:
 class Buckets:
     """All buckets by their identity."""
 
-    def __init__(self) -> None:
+    def __init__(self, catalogue: Catalogue | None = None) -> None:
         self._lock = threading.Lock()
+        self._catalogue = catalogue
         self._buckets: dict[Bck, Bucket] = {}
-        self._made = 0
+        for key, props in catalogue.records.items() if catalogue is not None else ():
+            if key.startswith(_RECORD):
+                bck = Bck(*json.loads(key.removeprefix(_RECORD)))
+                self._buckets[bck] = Bucket(bck, props)
+        self._made = max((int(bucket.props["bid"]) for bucket in self._buckets.values()), default=0)
 
     def find(self, bck: Bck, *, missing: int = 404) -> Bucket:
         """The bucket; refused with `missing` if there is none."""
@@ -112,19 +122,26 @@ class Buckets:
             self._made += 1
             own = {"bid": str(self._made), "created": str(time.time_ns())}
             self._buckets[bck] = Bucket(bck, _merged(_DEFAULTS | own, value, node))
+            self._keep(bck, self._buckets[bck].props)
 
     def set_props(self, bck: Bck, value: Any, node: str) -> None:
         bucket = self.find(bck)
         bucket.props = _merged(bucket.props, value, node)
+        self._keep(bck, bucket.props)
 
     def destroy(self, bck: Bck) -> None:
         self.find(bck)
         with self._lock:
             self._buckets.pop(bck, None)
+            self._keep(bck, None)
 
     def all(self) -> list[Bck]:
         with self._lock:
             return sorted(self._buckets, key=str)
+
+    def _keep(self, bck: Bck, props: dict[str, Any] | None) -> None:
+        if self._catalogue is not None:
+            self._catalogue.put(_RECORD + json.dumps([bck.name, bck.provider, bck.uuid, bck.namespace]), props)
 
 
 def _merged(props: dict[str, Any], value: Any, node: str) -> dict[str, Any]:

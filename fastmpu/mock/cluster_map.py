@@ -31,6 +31,7 @@ class Node:
     port: int
     flags: int = 0
     scheme: str = "http"
+    verifying_key: str = ""  # of a proxy that signs its redirects
 
     @property
     def authority(self) -> str:
@@ -51,6 +52,7 @@ class Node:
 
     def as_json(self) -> dict[str, Any]:
         net = {"node_ip_addr": self.host, "daemon_port": str(self.port), "direct_url": self.url}
+        key = {"verifying_key": self.verifying_key} if self.verifying_key else {}
         return {
             "public_net": net,
             "intra_control_net": net,
@@ -59,6 +61,7 @@ class Node:
             "daemon_id": self.id,
             "flags": self.flags,
             "id_digest": digest(self.id),
+            **key,
         }
 
 
@@ -68,7 +71,7 @@ class ClusterMap:
     def __init__(self, proxy: Node, uuid: str) -> None:
         self.proxy = replace(proxy, flags=_IC_MEMBER)
         self.version = 1
-        self._uuid = uuid
+        self.uuid = uuid
         self._created = time.strftime("%Y-%m-%d %H:%M:%S")
         self._lock = threading.Lock()
         self._nodes: tuple[dict[str, Node], list[tuple[str, int]]] = (
@@ -105,7 +108,7 @@ class ClusterMap:
             "pmap": {self.proxy.id: self.proxy.as_json()},
             "proxy_si": self.proxy.as_json(),
             "tmap": {node.id: node.as_json() for node in self.targets},
-            "uuid": self._uuid,
+            "uuid": self.uuid,
             "creation_time": self._created,
             "version": str(self.version),
         }

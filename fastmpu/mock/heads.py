@@ -107,12 +107,15 @@ def parse_request(head: bytes) -> Request:
     return Request(event.method.decode("ascii"), path, Query(query), headers, event.http_version == b"1.0", length)
 
 
-def response_head(status: int, headers: list[tuple[str, str]], *, http_1_0: bool = False) -> bytes:
-    """The bytes of an answer's head. Line breaks in values become spaces, as Go's HTTP library writes them."""
+def response_head(status: int, headers: list[tuple[str, str]], *, http_1_0: bool = False, shift: float = 0.0) -> bytes:
+    """The bytes of an answer's head. Line breaks in values become spaces, as Go's HTTP library writes them.
+
+    `shift` is how many seconds the node's clock is ahead.
+    """
     lines = [f"HTTP/1.{0 if http_1_0 else 1} {status} {_phrase(status)}"]
     for name, value in headers:
         lines.append(f"{name}: {value.replace(chr(10), ' ').replace(chr(13), ' ').strip(' ' + chr(9))}")
-    lines.append(f"Date: {_date(int(time.time()))}\r\n\r\n")
+    lines.append(f"Date: {_date(int(time.time() + shift))}\r\n\r\n")
     return "\r\n".join(lines).encode("utf-8", "surrogateescape")
 
 

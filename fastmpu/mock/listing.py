@@ -5,10 +5,11 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastmpu.mock.answers import Answer, json_answer
+from fastmpu.mock.archives import is_archive, members
 from fastmpu.mock.cluster_map import ClusterMap
 from fastmpu.mock.messages import fields_of
 from fastmpu.mock.msgpack import pack
@@ -29,7 +30,8 @@ _FIELDS: dict[str, type] = {
     "target": str,
 }
 _PAGE = 10_000
-_NAME_ONLY = 1 << 4  # of the request's flags
+_IN_SHARDS = 1 << 3  # of the request's flags: what is in archives, too
+_NAME_ONLY = 1 << 4
 _NAME_AND_SIZE = 1 << 5
 _IN_CLUSTER = 1 << 6  # of an entry's flags
 _HAS_PARTS = 1 << 13
@@ -62,11 +64,14 @@ def list_objects(
     """One page. Its token is the last name, also of a page that happens to end the list exactly."""
     asked = fields_of(value, _FIELDS, node)
     after = max(asked["continuation_token"], asked["start_after"])
+    flags = int(asked["flags"]) if asked["flags"].isdigit() else 0
     found = _named(shelves, cluster_map, bck, asked["prefix"])
+    if flags & _IN_SHARDS:
+        found = _with_members(found)
     wanted = ((name, shelf, item) for name, shelf, item in found if name > after)
     limit = asked["pagesize"] if asked["pagesize"] > 0 else _PAGE
     page = heapq.nsmallest(limit, wanted, key=lambda entry: entry[0])
-    props = _props(asked["props"], int(asked["flags"]) if asked["flags"].isdigit() else 0)
+    props = _props(asked["props"], flags)
     entries = [_entry(name, shelf, item, props) for name, shelf, item in page]
     token = page[-1][0] if len(page) == limit else ""
     uuid = asked["uuid"] or uuid
@@ -90,6 +95,19 @@ def _named(
                     yield item.name, shelf, item
             elif _is_at_home(shelf, cluster_map, place):
                 yield place.path, shelf, item
+
+
+def _with_members(found: Iterable[tuple[str, Shelf, Object]]) -> Iterator[tuple[str, Shelf, Object]]:
+    """Each shard, and after it the files in it, as if it were a directory."""
+    for name, shelf, item in found:
+        yield name, shelf, item
+        if is_archive(name) and shelf.store.blobs.readable:
+            try:
+                data = shelf.store.read(item, 0, item.size).read()
+            except (LookupError, OSError):
+                continue  # a part is missing, or the object has gone meanwhile
+            for inside, size in members(name, data):
+                yield f"{name}/{inside}", shelf, replace(item, name=f"{name}/{inside}", size=size, checksum=None)
 
 
 def _is_at_home(shelf: Shelf, cluster_map: ClusterMap, place: Place) -> bool:

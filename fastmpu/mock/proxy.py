@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from fastmpu.mock.answers import Answer, Headers, Refusal, json_answer
+from fastmpu.mock.auth import Tokens
 from fastmpu.mock.buckets import Bucket, Buckets
 from fastmpu.mock.cluster_map import ClusterMap, new_id
 from fastmpu.mock.listing import Shelf, list_objects
@@ -17,10 +18,19 @@ from fastmpu.mock.quirks import Quirks
 from fastmpu.mock.redirects import redirect
 from fastmpu.mock.routing import Resource, daemon_resource, dispatch, object_in_path
 from fastmpu.mock.server import Exchange
+from fastmpu.mock.signing import Signer
 
 __all__ = ["ProxyNode"]
 
 _UPLOAD_ACTIONS = {"mpt-upload", "mpt-complete", "mpt-abort"}
+_PERMISSIONS = {
+    "GET": "GET",
+    "HEAD": "HEAD-OBJECT",
+    "PUT": "PUT",
+    "POST": "PUT",
+    "DELETE": "DELETE-OBJECT",
+    "PATCH": "UPDATE-OBJECT",
+}
 
 
 class ProxyNode:
@@ -33,8 +43,12 @@ class ProxyNode:
         shelves: Callable[[], list[Shelf]],
         quirks: Quirks,
         generator: random.Random,
+        tokens: Tokens | None = None,
+        signer: Signer | None = None,
     ) -> None:
         self.label = cluster_map.proxy.label
+        self._tokens = tokens
+        self._signer = signer
         self._map = cluster_map
         self._buckets = buckets
         self._shelves = shelves
@@ -54,18 +68,23 @@ class ProxyNode:
                 },
                 "DELETE, GET, HEAD, PATCH, POST",
             ),
-            "daemon": daemon_resource(cluster_map),
+            "daemon": daemon_resource(cluster_map, lambda exchange: self._allow(exchange, "SHOW-CLUSTER")),
             "health": Resource({"GET": self._health}, "GET"),
         }
 
     def handle(self, exchange: Exchange) -> Answer:
         return dispatch(exchange, self._resources)
 
+    def _allow(self, exchange: Exchange, permission: str, bck: Bck | None = None) -> None:
+        if self._tokens is not None:
+            self._tokens.check(exchange.request, permission, bck)
+
     # -- objects
 
     def _to_owner(self, exchange: Exchange, rest: str) -> Answer:
         request = exchange.request
         bucket_name, name = object_in_path(exchange, rest)
+        self._allow(exchange, _PERMISSIONS[request.method], bck_of(bucket_name, request.query))
         bucket = self._buckets.find(bck_of(bucket_name, request.query))
         if request.method in ("GET", "PUT", "DELETE"):
             check_object_name(name)
@@ -75,17 +94,26 @@ class ProxyNode:
     def _post_object(self, exchange: Exchange, rest: str) -> Answer:
         """The message is read first; whether the name can be stored, nobody asks (protocol 1.6)."""
         bucket_name, name = object_in_path(exchange, rest)
+        bck = bck_of(bucket_name, exchange.request.query)
+        self._allow(exchange, _PERMISSIONS["POST"], bck)
         message = self._message(exchange)
         if message.action not in _UPLOAD_ACTIONS:
             check_bucket_name("")  # what AIStore says, as it looks for a bucket in the message (protocol 10)
-        return self._redirect(exchange, self._buckets.find(bck_of(bucket_name, exchange.request.query)), name)
+        return self._redirect(exchange, self._buckets.find(bck), name)
 
     def _redirect(self, exchange: Exchange, bucket: Bucket, name: str) -> Answer:
         try:
             owner = self._map.owner(bucket.bck.uname(name))
         except LookupError as error:
             raise Refusal(503, f"{self.label}: {error}") from error
-        return redirect(exchange.request, self._map.proxy, owner, raw=self._quirks.raw_location)
+        return redirect(
+            exchange.request,
+            self._map.proxy,
+            owner,
+            raw=self._quirks.raw_location,
+            signer=self._signer,
+            map_version=self._map.version,
+        )
 
     # -- buckets
 
@@ -100,8 +128,10 @@ class ProxyNode:
             raise Refusal(400, f'invalid action "{message.action}"')
         name = rest.strip("/")
         if not name:
+            self._allow(exchange, "LIST-BUCKETS")
             return self._list_buckets(exchange)
         bck = bck_of(name, request.query)
+        self._allow(exchange, "LIST-OBJECTS", bck)
         bucket = self._buckets.find(bck)
         if message.value is None:
             raise Refusal(400, f'bad list-buckets request: "{name}" vs "" ({bck}, actm[list])')
@@ -126,25 +156,25 @@ class ProxyNode:
         return json_answer(found or None)
 
     def _head_bucket(self, exchange: Exchange, rest: str) -> Answer:
-        bucket = self._buckets.find(self._bck(exchange, rest))
+        bucket = self._buckets.find(self._bck(exchange, rest, "HEAD-BUCKET"))
         return Answer(200, [("Ais-Bucket-Props", json.dumps(bucket.props, separators=(",", ":")))])
 
     def _post_bucket(self, exchange: Exchange, rest: str) -> Answer:
         message = self._message(exchange)
         self._refuse_unless(message, "create-bck")
-        self._buckets.create(self._bck(exchange, rest), message.value, self.label)
+        self._buckets.create(self._bck(exchange, rest, "CREATE-BUCKET"), message.value, self.label)
         return Answer()
 
     def _patch_bucket(self, exchange: Exchange, rest: str) -> Answer:
         message = self._message(exchange)
         self._refuse_unless(message, "set-bprops")
-        self._buckets.set_props(self._bck(exchange, rest), message.value, self.label)
+        self._buckets.set_props(self._bck(exchange, rest, "PATCH"), message.value, self.label)
         return Answer()
 
     def _delete_bucket(self, exchange: Exchange, rest: str) -> Answer:
         message = self._message(exchange)
         self._refuse_unless(message, "destroy-bck")
-        bck = self._bck(exchange, rest)
+        bck = self._bck(exchange, rest, "DESTROY-BUCKET")
         self._buckets.destroy(bck)
         for shelf in self._shelves():
             shelf.store.drop_bucket(bck)
@@ -157,8 +187,11 @@ class ProxyNode:
         headers: Headers = [("Ais-Cluster-Uptime", uptime), ("Ais-Node-Uptime", uptime)]
         return Answer(200, headers)
 
-    def _bck(self, exchange: Exchange, rest: str) -> Bck:
-        return bck_of(rest.strip("/"), exchange.request.query)
+    def _bck(self, exchange: Exchange, rest: str, permission: str) -> Bck:
+        """The bucket that a request is about, if the client may do that to it."""
+        bck = bck_of(rest.strip("/"), exchange.request.query)
+        self._allow(exchange, permission, bck)
+        return bck
 
     def _message(self, exchange: Exchange) -> Message:
         return parse_message(exchange.body.read_all(), self.label)

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import string
 import time
 import urllib.parse
 
 from fastmpu.mock.answers import Answer
 from fastmpu.mock.cluster_map import Node
 from fastmpu.mock.heads import Request
+from fastmpu.mock.signing import Signer, base_36
 
 __all__ = ["redirect"]
 
 _SPECIAL = frozenset("%?#+ ")  # only these make AIStore escape the path
 _PATH_SAFE = "$&+,/:;=@"  # what Go's net/url leaves alone in a path, beside letters, digits and -_.~
 _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;"})
-_DIGITS = string.digits + string.ascii_lowercase
 
 
-def redirect(request: Request, proxy: Node, target: Node, *, raw: bool) -> Answer:
+def redirect(
+    request: Request, proxy: Node, target: Node, *, raw: bool, signer: Signer | None = None, map_version: int = 0
+) -> Answer:
     """301 with a little HTML for GET, 307 for the others. With `raw`, names stand in it unescaped, as in v5.0."""
-    marker = [("pid", proxy.id), ("utm", _base_36(time.time_ns()))]
+    marker = [("pid", proxy.id), ("utm", base_36(time.time_ns()))]
+    if signer is not None:
+        marker = sorted(marker + signer.query(request, proxy.id, map_version))
     if raw and _SPECIAL.isdisjoint(request.path):
         query = "&".join(filter(None, [request.query.raw, urllib.parse.urlencode(marker)]))
         url = f"{target.url}{request.path}?{query}"
@@ -43,11 +46,3 @@ def _ascii(url: str) -> str:
     """Bytes beyond ASCII escaped in lower-case hex, as Go's http.Redirect does; nothing else is touched."""
     data = url.encode("utf-8", "surrogateescape")
     return "".join(chr(byte) if byte < 128 else f"%{byte:02x}" for byte in data)
-
-
-def _base_36(number: int) -> str:
-    digits = []
-    while number:
-        number, digit = divmod(number, 36)
-        digits.append(_DIGITS[digit])
-    return "".join(reversed(digits)) or "0"

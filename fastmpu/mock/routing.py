@@ -51,10 +51,12 @@ def object_in_path(exchange: Exchange, rest: str) -> tuple[str, str]:
     return bucket, name
 
 
-def daemon_resource(cluster_map: ClusterMap) -> Resource:
-    """`/v1/daemon`: every node knows the map."""
+def daemon_resource(cluster_map: ClusterMap, allow: Callable[[Exchange], None] | None = None) -> Resource:
+    """`/v1/daemon`: every node knows the map. The proxy asks `allow` who may see it."""
 
     def get(exchange: Exchange, rest: str) -> Answer:
+        if allow is not None:
+            allow(exchange)
         what = exchange.request.query.value("what")
         if what != "smap":
             raise Refusal(400, f"invalid '/v1/daemon' request: unrecognized 'what={what}' query")

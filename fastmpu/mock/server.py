@@ -16,7 +16,13 @@ from dataclasses import dataclass
 
 from fastmpu.mock.answers import Answer, Dropped, Refusal, refusal_answer
 from fastmpu.mock.body import Body
-from fastmpu.mock.heads import BadHead, Request, parse_request, response_head
+from fastmpu.mock.fault_body import FaultyBody
+from fastmpu.mock.faults import Shot
+from fastmpu.mock.heads import BadHead, Request, parse_request
+from fastmpu.mock.mishaps import Mishaps, Watch, greet
+from fastmpu.mock.operations import operation_of
+from fastmpu.mock.replies import send_answer
+from fastmpu.mock.truth import Record, Truth
 from fastmpu.mock.wire import Timings, Wire
 
 __all__ = ["CpuClock", "Exchange", "Handler", "Server"]
@@ -32,6 +38,8 @@ class Exchange:
     request: Request
     body: Body
     peer: str
+    record: Record  # what the truth log will say about it
+    truth: Truth
 
 
 Handler = Callable[[Exchange], Answer]
@@ -64,44 +72,63 @@ class CpuClock:
 class Server:
     """Listens on a port, of the system's choice for 0, from `start` to `stop`. May be started again on its port."""
 
-    def __init__(self, handler: Handler, *, node: str, host: str, port: int, timings: Timings, clock: CpuClock) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        node: str,
+        host: str,
+        port: int,
+        timings: Timings,
+        clock: CpuClock,
+        make_wire: Callable[[socket.socket, Timings], Wire] = Wire,
+    ) -> None:
         self.host, self.port = host, port
         self._handler = handler
         self._node = node  # as errors tell it, "p[id]" or "t[id]"
         self._timings = timings
+        self._make_wire = make_wire
         self._clock = clock
         self._listener: socket.socket | None = None
         self._accepting: threading.Thread | None = None
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._live: dict[Wire, threading.Thread] = {}
+        self._connections = 0
+        self._held: socket.socket | None = None  # the port while its door is shut
+        self._waits: set[threading.Event] = set()
+        self.watch = Watch()
+
+    @property
+    def is_running(self) -> bool:
+        return self._accepting is not None
 
     def bind(self) -> None:
         """Take the port and queue connections; `start` answers them."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         self._listener = socket.create_server((self.host, self.port), family=family, backlog=_BACKLOG)
         self._listener.settimeout(None)
+        self.prepare()
         self.port = self._listener.getsockname()[1]
 
     def start(self) -> None:
         if self._listener is None:
             self.bind()
         self._stopping.clear()
-        self._accepting = threading.Thread(target=self._accept, name=f"mock-{self._node}", daemon=True)
+        self._accepting = threading.Thread(
+            target=self._accept, args=(self._listener,), name=f"mock-{self._node}", daemon=True
+        )
         self._accepting.start()
 
     def stop(self) -> None:
         """Close the listener and all connections, and wait for their threads."""
         self._stopping.set()
-        if self._listener is not None:
-            with contextlib.suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept
-        if self._accepting is not None:
-            self._accepting.join()
-            self._accepting = None
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        self._close_listener()
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+        for event in list(self._waits):
+            event.set()
         with self._lock:
             live = dict(self._live)
         for wire in live:
@@ -110,37 +137,93 @@ class Server:
         for thread in live.values():
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _accept(self) -> None:
+    def prepare(self) -> None:
+        """Faults have come or gone: new connections have the window that those want."""
         listener = self._listener
-        assert listener is not None
+        if listener is not None:
+            self.watch.narrow(listener)
+
+    def shut_door(self, *, drop: bool) -> None:
+        """Refuse new connections, or drop their SYNs, and keep the port. Connections that are open go on."""
+        if self._listener is None:
+            return
+        family = self._listener.family
+        self._close_listener()
+        held = socket.socket(family, socket.SOCK_STREAM)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind((self.host, self.port))
+        self._held = held
+        if drop:
+            # A full queue is what makes the kernel drop SYNs: room for one, and that one is ours.
+            held.listen(0)
+            socket.create_connection((self.host, self.port), 1.0).close()
+
+    def open_door(self) -> None:
+        held, self._held = self._held, None
+        if held is None:
+            return
+        held.listen(_BACKLOG)
+        self._listener = held
+        self.prepare()
+        self.start()
+
+    def wait(self, shot: Shot, seconds: float | None) -> None:
+        """Wait for so long, for the node's end, or for the fault's."""
+        event = threading.Event()
+        self._waits.add(event)
+        try:
+            if not self._stopping.is_set():
+                shot.handle.wait(event, seconds)
+        finally:
+            self._waits.discard(event)
+
+    def _close_listener(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)  # wakes accept
+        if self._accepting is not None:
+            self._accepting.join()
+            self._accepting = None
+        if listener is not None:
+            listener.close()
+
+    def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
                 sock, _ = listener.accept()
             except OSError:
-                if self._stopping.is_set():
+                if listener is not self._listener:
                     break
                 time.sleep(0.01)  # out of descriptors, or the peer was gone before it was accepted
                 continue
-            if self._stopping.is_set():
+            if listener is not self._listener:
                 sock.close()
                 break
             try:
-                wire = Wire(sock, self._timings)
+                wire = self._make_wire(sock, self._timings)
             except OSError:  # reset meanwhile
                 sock.close()
                 continue
+            self._connections += 1
             thread = threading.Thread(
-                target=self._serve, args=(wire,), name=f"mock-{self._node}-{wire.peer}", daemon=True
+                target=self._serve,
+                args=(wire, self._connections),
+                name=f"mock-{self._node}-{wire.peer}",
+                daemon=True,
             )
             with self._lock:
                 self._live[wire] = thread
             thread.start()
         self._clock.end()
 
-    def _serve(self, wire: Wire) -> None:
+    def _serve(self, wire: Wire, connection: int) -> None:
         try:
             first = True
-            while self._serve_one(wire, first=first):
+            if self.watch.faults:
+                greet(wire, self.watch, self.wait)
+            wire.open()
+            while self._serve_one(wire, connection, first=first):
                 first = False
                 self._clock.tick()
         except OSError:
@@ -151,7 +234,7 @@ class Server:
             wire.close()
             self._clock.end()
 
-    def _serve_one(self, wire: Wire, *, first: bool) -> bool:
+    def _serve_one(self, wire: Wire, connection: int, *, first: bool) -> bool:
         """Answer one request. False if the connection has to close."""
         try:
             head = wire.receive_head(first=first)
@@ -163,41 +246,64 @@ class Server:
             wire.end_output()
             wire.wait_for_peer_to_close()
             return False
-        exchange = Exchange(request, Body(wire, request), wire.peer)
+        exchange, mishaps = self._meet(wire, connection, request)
+        record = exchange.record
         try:
-            answer = self._answer(exchange)
+            answer = self._answer(exchange, mishaps)
+            self._end(exchange, answer)
+            if mishaps is not None:
+                answer = mishaps.revise(answer)
+                record.status = answer.status
+            record.answer = "lost"  # until it is out
+            close = exchange.body.settle(closing=request.wants_close or answer.close)
+            record.received = exchange.body.received
+            if mishaps is not None:
+                return mishaps.deliver(answer, record, close=close)
+            whole = send_answer(wire, request, answer, close=close)
+            record.answer = "sent" if whole else "cut"
+            if close and whole:
+                exchange.body.close()
+            return whole and not close
         except Dropped:
+            record.answer = "lost"
             return False
-        close = exchange.body.settle(closing=request.wants_close or answer.close)
-        whole = _send(wire, request, answer, close=close)
-        if close and whole:
-            exchange.body.close()
-        return whole and not close
+        finally:
+            if record.alive:
+                self._end(exchange, None)
 
-    def _answer(self, exchange: Exchange) -> Answer:
+    def _meet(self, wire: Wire, connection: int, request: Request) -> tuple[Exchange, Mishaps | None]:
+        """A request has come: note it, and see which faults it meets."""
+        watch, operation = self.watch, operation_of(request)
+        body = FaultyBody(wire, request) if watch.faults else Body(wire, request)
+        record = watch.truth.begin(self._node, watch.site.type, connection, operation, request.length)
+        exchange = Exchange(request, body, wire.peer, record, watch.truth)
+        if not isinstance(body, FaultyBody):
+            return exchange, None
+        return exchange, Mishaps.meet(watch, wire, request, body, operation, record, self.wait)
+
+    def _end(self, exchange: Exchange, answer: Answer | None) -> None:
+        """The handler is over: with an answer, or because the connection or the node is."""
+        record, body = exchange.record, exchange.body
+        outcome = record.outcome
+        if outcome == "alive":
+            if self._stopping.is_set() or answer is None:
+                outcome = "died"
+            elif body.broken:
+                outcome = "broken"
+            elif answer.status >= 400:
+                outcome = "refused"
+            else:
+                outcome = "redirected" if answer.status >= 300 and record.where == "proxy" else "done"
+        self.watch.truth.end(record, outcome, status=answer.status if answer else None, received=body.received)
+
+    def _answer(self, exchange: Exchange, mishaps: Mishaps | None) -> Answer:
         request = exchange.request
         if request.header("expect") and request.header("expect").lower() != "100-continue":
             return Answer(417, close=True)
         try:
-            return self._handler(exchange)
+            answer = mishaps.before() if mishaps is not None else None
+            return answer or self._handler(exchange)
         except Refusal as refusal:
             return refusal_answer(
                 refusal, method=request.method, path=request.path, peer=exchange.peer, node=self._node
             )
-
-
-def _send(wire: Wire, request: Request, answer: Answer, *, close: bool) -> bool:
-    """Send an answer; False if its body breaks off, which only the end of the connection can tell the client."""
-    headers = list(answer.headers)
-    if request.method != "HEAD" and answer.status not in (204, 304):
-        headers.append(("Content-Length", str(answer.content.size if answer.content else len(answer.body))))
-    if close:
-        headers.append(("Connection", "close"))
-    elif request.http_1_0:
-        headers.append(("Connection", "keep-alive"))
-    head = response_head(answer.status, headers, http_1_0=request.http_1_0)
-    if request.method == "HEAD":
-        wire.send(head)
-        return True
-    wire.send(head + answer.body)
-    return answer.content.send(wire) if answer.content else True

@@ -3,6 +3,8 @@
 An object made of parts is a main file, which was the file of part 1, and a list that names the files of the others. The
 list is believed: nobody looks whether those files are there before somebody reads them.
 
+What is to outlive the mock is told to a `Keeper` before it shows; what a restart finds comes back by `put_back`.
+
 Threads: any. One lock guards all tables; bytes are moved outside it.
 """
 
@@ -13,17 +15,17 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from fastmpu.mock.answers import Refusal
-from fastmpu.mock.blobs import Blob, Blobs
+from fastmpu.mock.blobs import Blob, Blobs, out_of_space
 from fastmpu.mock.checksums import Checksum
 from fastmpu.mock.names import Bck, name_on_disk
 from fastmpu.mock.placement import digest
 from fastmpu.mock.quirks import Quirks
 from fastmpu.mock.wire import Wire
 
-__all__ = ["Object", "PartFile", "PartKey", "PartRef", "Place", "Segments", "Store"]
+__all__ = ["Keeper", "Object", "PartFile", "PartKey", "PartRef", "Place", "Segments", "Store"]
 
 _MOUNTPATHS = 2  # disks of a target
 
@@ -91,6 +93,12 @@ class Segments:
     def size(self) -> int:
         return sum(size for _, _, size in self.pieces)
 
+    def read(self) -> bytes:
+        """All of it at once; LookupError if there is a hole."""
+        if any(blob is None for blob, _, _ in self.pieces):
+            raise LookupError("the file of a part is missing")
+        return b"".join(blob.read(offset, size) for blob, offset, size in self.pieces if blob is not None)
+
     def send(self, wire: Wire) -> bool:
         for blob, offset, size in self.pieces:
             if blob is None:
@@ -102,12 +110,20 @@ class Segments:
         return True
 
 
+class Keeper(Protocol):
+    """Remembers objects and checkpoints of uploads beyond this process. None: forget it."""
+
+    def keep(self, store: Store, place: Place, found: Object | None) -> None: ...
+    def keep_upload(self, store: Store, id_: str, checkpoint: dict[str, Any] | None) -> None: ...
+
+
 class Store:
     """The objects and part files of one target."""
 
-    def __init__(self, blobs: Blobs, quirks: Quirks) -> None:
+    def __init__(self, blobs: Blobs, quirks: Quirks, keeper: Keeper | None = None) -> None:
         self.blobs = blobs
         self.quirks = quirks
+        self._keeper = keeper
         self.lock = threading.RLock()
         self._objects: dict[Place, Object] = {}
         self._files: dict[PartKey, PartFile] = {}
@@ -142,10 +158,24 @@ class Store:
             old = self._objects.get(place)
             if old is not None:
                 new.version = old.version + 1
+            self._keep(place, new)
+            if old is not None:
                 self._unlink_files(old)
             else:
                 self._directories.update(_directories_of(place))
             self._objects[place] = new
+
+    def put_back(self, found: Object) -> None:
+        """An object that was there before a restart."""
+        place = self.place(found.bck, found.name)
+        with self.lock:
+            self._directories.update(_directories_of(place))
+            self._objects[place] = found
+
+    def changed(self, found: Object) -> None:
+        """An object's metadata have changed in place."""
+        with self.lock:
+            self._keep(self.place(found.bck, found.name), found)
 
     def remove(self, bck: Bck, name: str) -> bool:
         """Delete an object; False if there is none."""
@@ -154,6 +184,7 @@ class Store:
             old = self._objects.pop(place, None)
             if old is None:
                 return False
+            self._keep(place, None)
             self._directories.subtract(_directories_of(place))
             self._unlink_files(old)
             return True
@@ -161,13 +192,17 @@ class Store:
     def lose_parts_of(self, bck: Bck, name: str) -> None:
         """A failed complete has removed the files of a former object made of parts; its metadata stay cached (H6)."""
         with self.lock:
-            old = self._objects.get(self.place(bck, name))
+            place = self.place(bck, name)
+            old = self._objects.get(place)
             if old is not None and old.parts:
+                self._keep(place, None)
                 self._unlink_files(old)
                 old.parts, old.ghost = (), True
 
     def read(self, found: Object, offset: int, size: int) -> Segments:
         """The pieces of a stretch of an object, as its files are at this moment."""
+        if not self.blobs.readable:
+            raise Refusal(501, "this mock of AIStore is a sink: it has counted and hashed the bytes, and kept none")
         if not found.parts:
             return Segments([(found.main, offset, size)] if size else [])
         pieces: list[tuple[Blob | None, int, int]] = []
@@ -184,6 +219,7 @@ class Store:
         """Remove a bucket's objects and all files of parts in it."""
         with self.lock:
             for place in [place for place in self._objects if place.bck == bck]:
+                self._keep(place, None)
                 self._unlink_files(self._objects.pop(place))
             for place in [place for place in self._directories if place.bck == bck]:
                 del self._directories[place]
@@ -202,6 +238,9 @@ class Store:
             if there not in to._objects:
                 to._directories.update(_directories_of(there))
             to._objects[there] = moved
+            to._keep(there, moved)
+        with self.lock:
+            self._keep(place, None)
 
     @property
     def stored_bytes(self) -> int:
@@ -227,10 +266,32 @@ class Store:
         if file is not None:
             file.blob.unlink()
 
+    def holds_part(self, key: PartKey, file: PartFile) -> bool:
+        """Whether the file of a part is still this one."""
+        return self._files.get(key) is file
+
     def take_part(self, key: PartKey) -> PartFile | None:
         """Take the file of a part out, to become an object's main file; None if it is missing."""
         with self.lock:
             return self._files.pop(key, None)
+
+    def part_file(self, key: PartKey) -> Blob | None:
+        """The file of a part, if it is there."""
+        file = self._files.get(key)
+        return file.blob if file is not None else None
+
+    def keep_checkpoint(self, upload_id: str, checkpoint: dict[str, Any] | None) -> None:
+        """What a restart is to find of an unfinished upload (see `Records.keep_upload`)."""
+        with self.lock:
+            if self._keeper is not None:
+                self._keeper.keep_upload(self, upload_id, checkpoint)
+
+    def _keep(self, place: Place, found: Object | None) -> None:
+        if self._keeper is not None:
+            try:
+                self._keeper.keep(self, place, found)
+            except OSError as error:
+                raise out_of_space(error) from error
 
     def _blob_of(self, found: Object, part: PartRef) -> Blob | None:
         if part is found.parts[0]:

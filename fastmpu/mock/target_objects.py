@@ -8,7 +8,7 @@ from fastmpu.mock.answers import Answer, Dropped, Headers, Refusal
 from fastmpu.mock.blobs import NO_ROOM, Blob, Blobs, Writer, out_of_space
 from fastmpu.mock.body import Body
 from fastmpu.mock.buckets import Bucket
-from fastmpu.mock.checksums import TYPES, Checksum, Hasher, new_hasher
+from fastmpu.mock.checksums import TYPES, Checksum, Crc32c, Hasher, new_hasher
 from fastmpu.mock.heads import Request
 from fastmpu.mock.messages import Message, fields_of
 from fastmpu.mock.names import Bck, has_long_segment, name_on_disk
@@ -17,6 +17,8 @@ from fastmpu.mock.server import Exchange
 from fastmpu.mock.store import Object, Segments, Store
 
 __all__ = ["delete", "get", "head", "put", "set_custom"]
+
+_CRC_LIMIT = 1 << 20  # objects up to this size have their CRC-32C in the truth log; of larger ones it would cost
 
 
 def put(store: Store, bucket: Bucket, name: str, exchange: Exchange) -> Answer:
@@ -28,7 +30,11 @@ def put(store: Store, bucket: Bucket, name: str, exchange: Exchange) -> Answer:
         exchange.body.discard()
         return Answer()  # the same again: nothing is stored, and what came is not looked at
     hashers = {type_: new_hasher(type_) for type_ in {bucket.checksum_type, sent.type if sent else "none"} - {"none"}}
-    blob = _receive(store.blobs, exchange.body, list(hashers.values()))
+    crc = Crc32c() if 0 <= exchange.body.length <= _CRC_LIMIT else None
+    try:
+        blob = _receive(store.blobs, exchange.body, [*hashers.values(), *([crc] if crc else [])])
+    finally:
+        exchange.record.crc32c = crc.hexdigest() if crc else None
     if sent is not None and (computed := hashers[sent.type].hexdigest()) != sent.value:
         blob.unlink()
         message = f"BAD DATA CHECKSUM: {sent.type}({sent.value} != {computed}) (context: {bck}/{name})"
@@ -41,6 +47,7 @@ def put(store: Store, bucket: Bucket, name: str, exchange: Exchange) -> Answer:
     except Refusal:
         blob.unlink()
         raise
+    exchange.record.outcome = "stored"
     return Answer(200, _metadata(new, bucket))
 
 
@@ -117,6 +124,7 @@ def set_custom(store: Store, bucket: Bucket, name: str, request: Request, messag
     given = message.value or {}
     fields = fields_of(given, dict.fromkeys(given, str), node)
     found.custom = fields if request.query.value("set-new-custom") == "true" else found.custom | fields
+    store.changed(found)
     return Answer()
 
 

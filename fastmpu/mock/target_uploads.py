@@ -8,7 +8,6 @@ import re
 from fastmpu.mock.answers import Answer, Refusal
 from fastmpu.mock.body import Sink
 from fastmpu.mock.buckets import Bucket
-from fastmpu.mock.heads import Request
 from fastmpu.mock.messages import Message, decode_failure, fields_of
 from fastmpu.mock.names import Bck
 from fastmpu.mock.server import Exchange
@@ -41,20 +40,27 @@ def put_part(uploads: Uploads, bck: Bck, name: str, exchange: Exchange) -> Answe
     try:
         _receive(attempt, exchange, request.header("x-amz-content-sha256"))
     except (Refusal, OSError):
-        uploads.fail(attempt)
+        if uploads.fail(attempt):
+            exchange.record.outcome = "unlinked-late"
         raise
-    uploads.succeed(attempt)
+    finally:
+        exchange.record.crc32c = attempt.crc.hexdigest()
+    exchange.record.outcome = uploads.succeed(attempt)
     return Answer()
 
 
-def complete(uploads: Uploads, bck: Bck, name: str, request: Request, message: Message, node: str) -> Answer:
+def complete(uploads: Uploads, bck: Bck, name: str, exchange: Exchange, message: Message, node: str) -> Answer:
     """Make the object; etags are not looked at."""
-    uploads.complete(bck, name, request.query.value("uploadId"), _numbers_in(message, node))
+    numbers = _numbers_in(message, node)
+    exchange.truth.begin_complete(exchange.record, probe=not numbers)
+    uploads.complete(bck, name, exchange.request.query.value("uploadId"), numbers)
+    exchange.record.outcome = "stored"
     return Answer()
 
 
-def abort(uploads: Uploads, bck: Bck, name: str, request: Request) -> Answer:
-    uploads.abort(bck, name, request.query.value("uploadId"))
+def abort(uploads: Uploads, bck: Bck, name: str, exchange: Exchange) -> Answer:
+    exchange.truth.begin_abort(exchange.record)
+    uploads.abort(bck, name, exchange.request.query.value("uploadId"))
     return Answer()
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import random
 import re
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastmpu.mock.answers import Refusal
 from fastmpu.mock.blobs import NO_ROOM, Writer, out_of_space
@@ -84,6 +86,9 @@ class Upload:
     def manifest(self) -> str:
         """How messages name the list of parts."""
         return f"chunk-manifest[{self.bck}/{self.name}, id={self.id}]"
+
+    def as_checkpoint(self) -> dict[str, Any]:
+        return {"bck": self.bck, "name": self.name, "every": self.checkpoint_every, "parts": self.checkpoint}
 
     def key(self, number: int) -> PartKey:
         return PartKey(self.bck, self.name, self.id, number)
@@ -167,27 +172,39 @@ class Uploads:
             self._store.link_part(attempt.key, file)
         return attempt
 
-    def succeed(self, attempt: Attempt) -> None:
-        """All bytes of the attempt are there."""
+    def succeed(self, attempt: Attempt) -> str:
+        """All bytes of the attempt are there. What became of them, in the words of `truth.Record`."""
         upload, number = attempt.upload, attempt.number
         upload.hash.end(stored=True)
         attempt.file.whole = True
+        outcome = "stored"
         with self._store.lock:
+            over = upload.completed_as is not None or upload.aborted
             if self._quirks.attempts_share_a_file:
+                if over:
+                    outcome = "orphaned"
+                elif not self._store.holds_part(attempt.key, attempt.file):
+                    outcome = "lost"
                 if number in upload.parts:
                     self._unlink_recorded(upload, number)
-            elif upload.completed_as or upload.aborted:
+                    outcome = "unlinked-late" if over else "unlinked-by-repeat"
+            elif over:
                 raise _unknown(upload.bck, upload.name, upload.id)
             else:
                 self._store.link_part(attempt.key, attempt.file)
             upload.parts[number] = (attempt.file.blob.size, attempt.crc.value)
             if upload.checkpoint_every and len(upload.parts) % upload.checkpoint_every == 0:
                 upload.checkpoint = dict(upload.parts)
+                self._store.keep_checkpoint(upload.id, upload.as_checkpoint())
+        return outcome
 
-    def fail(self, attempt: Attempt) -> None:
-        """The attempt ended before its bytes were there, or they were wrong."""
+    def fail(self, attempt: Attempt) -> bool:
+        """The attempt ended before its bytes were there, or they were wrong. True if it took others' bytes along."""
         attempt.file.blob.unlink()
-        self._lose(attempt.upload, attempt.number)
+        with self._store.lock:
+            recorded = self._quirks.attempts_share_a_file and attempt.number in attempt.upload.parts
+            self._lose(attempt.upload, attempt.number)
+        return recorded
 
     def complete(self, bck: Bck, name: str, upload_id: str, numbers: list[int]) -> None:
         """Make the object `name` of the recorded parts. The name need not be the one the upload was created for."""
@@ -202,6 +219,7 @@ class Uploads:
                 _check_numbers(upload, numbers)
                 self._publish(upload, bck, name)
                 upload.completed_as = (bck, name)
+                self._store.keep_checkpoint(upload_id, None)
                 del self._uploads[upload_id]
 
     def abort(self, bck: Bck, name: str, upload_id: str) -> None:
@@ -217,6 +235,7 @@ class Uploads:
             for number in upload.parts:
                 self._store.unlink_part(upload.key(number))
             self._uploads.pop(upload_id, None)
+            self._store.keep_checkpoint(upload_id, None)
 
     def restart(self) -> None:
         """The target's memory is gone; of an upload with checkpoints the last one is left. Files stay on disk."""
@@ -227,6 +246,20 @@ class Uploads:
                     again = Upload(upload.id, upload.bck, upload.name, RunningHash("none"), upload.checkpoint_every)
                     again.parts, again.checkpoint = dict(upload.checkpoint), upload.checkpoint
                     self._uploads[upload.id] = again
+
+    def clean_up(self) -> None:
+        """What the cleanup of AIStore does to uploads that take too long: the files go, the list stays (5.4)."""
+        with self._store.lock:
+            for upload in self._uploads.values():
+                for number in upload.parts:
+                    self._store.unlink_part(upload.key(number))
+
+    def restore(self, checkpoint: Mapping[str, Any]) -> None:
+        """An upload's checkpoint that a restart of the mock has found (see `Records.restore`)."""
+        id_ = checkpoint["id"]
+        again = Upload(id_, checkpoint["bck"], checkpoint["name"], RunningHash("none"), checkpoint["every"])
+        again.parts, again.checkpoint = dict(checkpoint["parts"]), dict(checkpoint["parts"])
+        self._uploads[id_] = again
 
     def _find(self, bck: Bck, name: str, upload_id: str) -> Upload:
         upload = self._uploads.get(upload_id)

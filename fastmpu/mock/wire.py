@@ -1,5 +1,8 @@
 """One accepted connection as the mock sees it: heads up to their empty line, raw bytes, and the ways to end it.
 
+`Wire` is the plain one, `tls.TlsWire` its sibling under TLS; they differ in the four methods that touch bytes, and in
+how they end. Either may run through a `Lane`, which makes it as slow as a long or narrow line (see `links`).
+
 Threads: a `Wire` belongs to the thread that serves its connection. `shut` alone may be called from another thread; it
 wakes the owner out of whatever it waits for.
 """
@@ -15,6 +18,7 @@ import time
 from dataclasses import dataclass
 
 from fastmpu.mock.heads import BadHead
+from fastmpu.mock.links import Lane
 
 __all__ = ["Timings", "Wire"]
 
@@ -37,15 +41,23 @@ class Timings:
 class Wire:
     """The socket of one connection and the bytes that came ahead of their turn."""
 
-    def __init__(self, sock: socket.socket, timings: Timings) -> None:
+    def __init__(self, sock: socket.socket, timings: Timings, lane: Lane | None = None) -> None:
         sock.settimeout(None)  # whatever the process has set as its default
+        if lane is not None and lane.receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, lane.receive_buffer)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = sock
         self.timings = timings
         host, port = sock.getpeername()[:2]
         self.peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._lane = lane
         self._ahead = bytearray()
         self._patience: float | None = None
+
+    def open(self) -> None:
+        """What comes before the first request, on the connection's own thread. OSError if that fails."""
+        if self._lane is not None:
+            self._lane.travel()
 
     def receive_head(self, *, first: bool) -> bytes | None:
         """The next head; None if the peer ended, reset or was silent for too long."""
@@ -76,7 +88,11 @@ class Wire:
             del self._ahead[:size]
             return size
         self._wait_at_most(None)
-        return self.socket.recv_into(view)
+        if self._lane is None:
+            return self._receive_into(view)
+        size = self._receive_into(view[: self._lane.step])
+        self._lane.received(size)
+        return size
 
     def read_line(self, limit: int) -> bytes:
         """Bytes up to a line feed, for chunked encoding; ValueError if there is none within `limit`."""
@@ -84,7 +100,7 @@ class Wire:
             if len(self._ahead) >= limit:
                 raise ValueError("line too long")
             self._wait_at_most(None)
-            some = self.socket.recv(_FIRST_READ)
+            some = self._receive()
             if not some:
                 raise EOFError
             self._ahead += some
@@ -94,13 +110,20 @@ class Wire:
 
     def send(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
-        for at in range(0, len(view), _SEND_WINDOW):
-            self.socket.sendall(view[at : at + _SEND_WINDOW])
+        step = self._send_step
+        for at in range(0, len(view), step):
+            piece = view[at : at + step]
+            if self._lane is not None:
+                self._lane.sending(len(piece))
+            self._transmit(piece)
 
     def send_file(self, descriptor: int, offset: int, size: int) -> None:
-        """Send a piece of a file without copying it; ConnectionError if the file ends early."""
+        """Send a piece of a file, if possible without copying it; ConnectionError if the file ends early."""
         while size:
-            sent = os.sendfile(self.socket.fileno(), descriptor, offset, min(size, _SEND_WINDOW))
+            step = min(size, self._send_step)
+            if self._lane is not None:
+                self._lane.sending(step)
+            sent = self._transmit_file(descriptor, offset, step)
             if not sent:
                 raise ConnectionError("the file ended before its announced size")
             offset += sent
@@ -117,22 +140,50 @@ class Wire:
         poll.poll(self.timings.closing * 1000)
 
     def shut(self) -> None:
+        """Let the owner's waits end; the socket stays its own."""
+        if self._lane is not None:
+            self._lane.stop()
         try:
-            self.socket.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)  # not TLS's own, which is no other thread's business
         except OSError:
             pass  # the peer was faster
 
     def close(self) -> None:
         self.socket.close()
 
+    @property
+    def _send_step(self) -> int:
+        return _SEND_WINDOW if self._lane is None else self._lane.step
+
     def _receive_within(self, seconds: float) -> bytes:
+        """What has come within so many seconds; nothing if the peer is silent or gone."""
         if seconds <= 0:
             return b""
         self._wait_at_most(seconds)
         try:
-            return self.socket.recv(_FIRST_READ)
-        except (BlockingIOError, ConnectionError):
+            return self._receive()
+        except OSError:
             return b""
+
+    def _receive(self) -> bytes:
+        some = self._receive_some(_FIRST_READ)
+        if self._lane is not None:
+            self._lane.received(len(some))
+        return some
+
+    # -- what TLS does in another way
+
+    def _receive_some(self, limit: int) -> bytes:
+        return self.socket.recv(limit)
+
+    def _receive_into(self, view: memoryview) -> int:
+        return self.socket.recv_into(view)
+
+    def _transmit(self, piece: memoryview) -> None:
+        self.socket.sendall(piece)
+
+    def _transmit_file(self, descriptor: int, offset: int, size: int) -> int:
+        return os.sendfile(self.socket.fileno(), descriptor, offset, size)
 
     def _wait_at_most(self, seconds: float | None) -> None:
         """Set the kernel's receive timeout: a blocking read needs no poll beside it, as Python's own timeouts do."""

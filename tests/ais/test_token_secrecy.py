@@ -22,7 +22,8 @@ CANARY = "canary-0123456789abcdef"
 
 @pytest.fixture
 def guarded(cluster: mock.Cluster, tap: Interposer) -> Iterator[fastmpu.Client]:
-    with fastmpu.Client(cluster.endpoint, transport=tap, token=CANARY) as client:
+    timeouts = fastmpu.Timeouts(fence=0.01)  # also paces the looks at a complete without an answer
+    with fastmpu.Client(cluster.endpoint, transport=tap, token=CANARY, timeouts=timeouts) as client:
         yield client
 
 

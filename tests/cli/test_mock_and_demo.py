@@ -70,6 +70,41 @@ def test_a_port_that_is_taken(run: Run) -> None:
     assert run("mock", "--targets", "0").returncode == 2
 
 
+def test_faults_by_flag_and_by_file(environment: dict[str, str], tmp_path: Path) -> None:
+    """They happen: the first create is refused by the flag's, the first part by the file's; the object is right."""
+    (tmp_path / "faults").write_text("# the first part\nstatus(code=500, op=part, times=1)\n")
+    command = [sys.executable, "-m", "fastmpu", "mock", "--json", "--port", "0", "--seed", "1"]
+    command += ["--fault", "status(code=503, op=create, times=1)", "--faults", str(tmp_path / "faults")]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        with fastmpu.Client(told["endpoint"]) as client:
+            obj = client.bucket("b").create().object("o")
+            receipt = obj.upload(b"x" * 5000, part_size=1000, retry=fastmpu.RetryPolicy(base=0.01))
+            assert receipt.attempts == 6
+            assert obj.get_reader().read_all() == b"x" * 5000
+        process.terminate()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--fault", "lost_respons(op=part)"], "lost_response"),
+        (["--fault", "status(op=prt)"], "complete"),
+        (["--fault", "status(code=500"], "status(code=500"),
+        (["--faults", "nowhere"], "nowhere"),
+        (["--quirks", "v4"], "v5.0"),
+        (["--memory", "much"], "much"),
+    ],
+)
+def test_bad_flags_of_the_mock(run: Run, arguments: list[str], said: str) -> None:
+    """Exit code 2, and the error lists what there is, or names what was given."""
+    done = run("mock", "--port", "0", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_demo_with_made_up_data(run: Run, tmp_path: Path) -> None:
     """The whole job: upload, proof, read back, table; labelled as a mock; no file is left behind."""
     done = run("demo", "--size", "3MiB", env={"TMPDIR": str(tmp_path)})

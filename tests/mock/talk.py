@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,12 +38,19 @@ class Reply:
 
 
 class Call:
-    """One connection to a node, "host:port" or URL."""
+    """One connection to a node, "host:port" or URL; with a context under TLS."""
 
-    def __init__(self, to: str) -> None:
-        host, _, port = to.removeprefix("http://").rpartition(":")
+    def __init__(self, to: str, context: ssl.SSLContext | None = None) -> None:
+        host, _, port = to.removeprefix("http://").removeprefix("https://").rpartition(":")
         self.socket = socket.create_connection((host, int(port)), SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context is not None:
+            plain = self.socket
+            try:
+                self.socket = context.wrap_socket(plain, server_hostname=host, suppress_ragged_eofs=False)
+            except BaseException:
+                plain.close()
+                raise
         self.authority = f"{host}:{port}"
         self._arrived = b""
 
@@ -82,7 +90,7 @@ class Call:
         return Reply(status, headers, body, length < 0 or len(body) == length)
 
     def half_close(self) -> None:
-        self.socket.shutdown(socket.SHUT_WR)
+        socket.socket.shutdown(self.socket, socket.SHUT_WR)  # a bare FIN under TLS, too
 
     def ended(self) -> bool:
         """Wait for the peer's end; True if nothing else comes first."""
@@ -97,8 +105,15 @@ class Call:
         return bool(some)
 
 
-def ask(to: str, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Reply:
-    with Call(to) as call:
+def ask(
+    to: str,
+    method: str,
+    target: str,
+    body: bytes = b"",
+    headers: dict[str, str] | None = None,
+    context: ssl.SSLContext | None = None,
+) -> Reply:
+    with Call(to, context) as call:
         return call.ask(method, target, body, headers)
 
 
@@ -125,7 +140,7 @@ class Talk:
         return [entry["name"] for entry in json.loads(reply.body)["entries"] or []]
 
     def path(self, name: str, query: str = "") -> str:
-        return f"/v1/objects/{self.name}/{urllib.parse.quote(name)}{self.scope}{query}"
+        return f"/v1/objects/{self.name}/{urllib.parse.quote(name, errors='surrogateescape')}{self.scope}{query}"
 
     def owner(self, name: str) -> tuple[str, str]:
         """The owner's authority, and the marker of a redirect to it."""
