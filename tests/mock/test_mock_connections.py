@@ -193,7 +193,7 @@ def test_stop_does_not_wait_for_stalled_clients() -> None:
     assert set(threading.enumerate()) <= before
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.one_of(
