@@ -190,4 +190,7 @@ def main() -> NoReturn:
         app(standalone_mode=True)
     except KeyboardInterrupt:
         say("interrupted")
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # the status is decided; a signal from here on only spoils it
     sys.exit(INTERRUPTED)

@@ -64,9 +64,12 @@ class Exchange:
     """The connection had served a request before, so its peer may have closed it meanwhile."""
     half_closed: bool = False
     """The fence ended our half of the connection (protocol H3)."""
+    resent: int = 0
+    """How often the request was sent again after an answer, as with another token."""
 
     def clear(self) -> None:
-        """As new: for a request that is sent once more after its answer."""
+        """As new, but for `resent`: for a request that is sent once more after its answer."""
+        self.resent += 1
         self.head_sent = self.answered = self.reused = self.half_closed = False
         self.handed, self.status = 0, None
 

@@ -76,9 +76,12 @@ class PartTask:
         def put() -> None:
             self.attempts += 1
             self.exchange = Exchange()
-            self._mpu.put_part(
-                self.part.number, self._body, headers=headers, exchange=self.exchange, cancel=self._job.cancel
-            )
+            try:
+                self._mpu.put_part(
+                    self.part.number, self._body, headers=headers, exchange=self.exchange, cancel=self._job.cancel
+                )
+            finally:
+                self.attempts += self.exchange.resent  # below us, after a 401: also a reason to look at the part
 
         try:
             with_retries(partial(self._mpu.locate, self.part.number), self._job, repeatable=True)

@@ -44,7 +44,8 @@ from .whole_put import WholePut
 logger = logging.getLogger("fastmpu")
 
 MAX_RESTARTS: Final = 2  # new upload ids for one object; what needs more will not get better
-OLD_UPLOAD: Final = 90 * 60.0  # seconds; space cleanup may take parts of older uploads (protocol 5.4)
+# Seconds. Space cleanup may take parts of older uploads: after 30 minutes by AIStore's default (protocol 5.4).
+OLD_UPLOAD: Final = 20 * 60.0
 # Times `Timeouts.fence` between looks at an object whose complete was not answered: 7.5 s by default.
 CONFIRM_AFTER: Final = (0.0, 0.25, 0.5, 1.0, 2.0)
 ABORT_TRIES: Final = 3
@@ -236,20 +237,40 @@ class Upload:
             if self._confirmed(expected, cancel):
                 mpu.ledger.apply(UploadEvent.CONFIRMED)
                 return
-            # The complete may still be running: an abort could race with it, so the old upload is left alone.
-            logger.warning("%s: upload %s may be left on the cluster", self._target.uri, mpu.upload_id)
+            if not self._discarded(mpu) and expected.checksum and self._is_there(expected):
+                return  # the upload was gone because its complete had been carried out meanwhile
             raise StartAgain(error, abort=False) from error
+
+    def _discarded(self, mpu: MultipartUpload) -> bool:
+        """End the upload, so that its complete cannot come late and replace what is uploaded next. False: the cluster
+        did not know it any more. UploadError if that cannot be had: then nothing may follow."""
+        failure: FastMPUError | None = None
+        for _ in range(ABORT_TRIES):
+            try:
+                return mpu.discard()
+            except (ClusterError, TransportError, NotAIStoreError, RedirectRefusedError) as problem:
+                failure = problem
+        raise UploadError(
+            f"{self._target.uri}: complete of upload {mpu.upload_id} was not answered, the object does not prove that "
+            f"it was done, and the upload cannot be ended: {failure}. It may still be carried out: look at the object "
+            "before you upload it again",
+            **mpu.ledger.names(),
+        ) from failure
+
+    def _is_there(self, expected: Expected) -> bool:
+        try:
+            verify(self._target, expected, "head")
+        except FastMPUError as error:
+            logger.info("%s: not confirmed yet: %s", self._target.uri, error)
+            return False
+        return True
 
     def _confirmed(self, expected: Expected, cancel: CancelFlag) -> bool:
         if not expected.checksum:
             return False  # an older object of the same size would look the same
         for fences in CONFIRM_AFTER:
             stopped = cancel.wait(fences * self._target.bucket.client.endpoint.timeouts.fence)
-            try:
-                verify(self._target, expected, "head")
-            except FastMPUError as error:
-                logger.info("%s: not confirmed yet: %s", self._target.uri, error)
-            else:
+            if self._is_there(expected):
                 return True
             if stopped:
                 raise Cancelled("complete was sent and not answered, and the object does not prove it yet")

@@ -82,7 +82,7 @@ class Ledger:
     def begin_abort(self) -> bool:
         """Whether an abort is to be sent; waits until no part is in flight."""
         with self._changed:
-            if self._state in (UploadState.COMPLETED, UploadState.COMPLETING):
+            if self._state in (UploadState.COMPLETED, UploadState.COMPLETING, UploadState.DISCARDING):
                 raise self._wrong(f"it is {self._state.value}: it cannot be aborted, delete the object instead")
             if self._state is UploadState.UNCONFIRMED:
                 raise self._wrong("complete was sent and not answered: look at the object; aborting could race with it")
@@ -98,6 +98,12 @@ class Ledger:
                 self._move(UploadEvent.REFUSED)
                 raise
             return True
+
+    def begin_discard(self) -> None:
+        """An abort after a complete without an answer is to be sent."""
+        with self._changed:
+            self._need(UploadState.UNCONFIRMED, "discard")
+            self._move(UploadEvent.ABORT)
 
     # --- parts --------------------------------------------------------------------------------------------------------
 

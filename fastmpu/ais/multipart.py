@@ -209,9 +209,20 @@ class MultipartUpload:
         after the abort would stay on the target's disk. Again, or for an upload the cluster has lost: nothing to do,
         None. UploadStateError after a complete without an answer, with which it could race.
         """
-        if not self.ledger.begin_abort():
-            return None
-        event = UploadEvent.REFUSED  # so that the abort can be tried again
+        return self._end_upload() if self.ledger.begin_abort() else None
+
+    def discard(self) -> bool:
+        """End an upload whose complete was not answered, by an abort. When this returns, no late complete can make an
+        object of it any more. False: the cluster knew the upload no longer, so its complete had ended before.
+
+        It may race with the complete and damage the object that this makes (protocol H4), so it is for a caller that
+        then uploads the object again.
+        """
+        self.ledger.begin_discard()
+        return self._end_upload() is not None
+
+    def _end_upload(self) -> httpx.Response | None:
+        event = UploadEvent.REFUSED  # so that it can be tried again
         try:
             response, _ = self._endpoint.ask(self._messages.abort(self._id()))
             event = UploadEvent.GONE

@@ -38,6 +38,7 @@ class UploadState(Enum):
     COMPLETING = "being completed"
     UNCONFIRMED = "of unknown fate, since complete was not answered"
     COMPLETED = "completed"
+    DISCARDING = "being ended, after a complete without an answer"
     ABORTING = "being aborted"
     ABORTED = "aborted"
 
@@ -81,8 +82,15 @@ UPLOAD_MOVES: Final[dict[UploadState, dict[UploadEvent, UploadState]]] = {
         UploadEvent.REFUSED: UploadState.OPEN,
         UploadEvent.UNANSWERED: UploadState.UNCONFIRMED,
     },
-    # No abort here: it could race with the complete. And no way back to OPEN: a second complete could (protocol H5).
-    UploadState.UNCONFIRMED: {UploadEvent.CONFIRMED: UploadState.COMPLETED},
+    # No way back to OPEN: a second complete could meet the first one (protocol H5).
+    UploadState.UNCONFIRMED: {
+        UploadEvent.CONFIRMED: UploadState.COMPLETED,
+        UploadEvent.ABORT: UploadState.DISCARDING,
+    },
+    UploadState.DISCARDING: {
+        UploadEvent.GONE: UploadState.ABORTED,
+        UploadEvent.REFUSED: UploadState.UNCONFIRMED,
+    },
     UploadState.COMPLETED: {},
     UploadState.ABORTING: {
         UploadEvent.GONE: UploadState.ABORTED,

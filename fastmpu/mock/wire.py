@@ -135,6 +135,8 @@ class Wire:
 
     def wait_for_peer_to_close(self) -> None:
         """Let a peer that is still sending read our last answer: a close at once would reset it (protocol 1.4)."""
+        if self.socket.fileno() < 0:
+            return  # a fault has closed it already
         poll = select.poll()
         poll.register(self.socket, _PEER_GONE)
         poll.poll(self.timings.closing * 1000)

@@ -254,7 +254,7 @@ def test_complete_that_a_gateway_answers(obj: fastmpu.Object, tap: Interposer, f
 
 @pytest.mark.parametrize("old", [None, b"old object"])
 def test_complete_that_never_arrived(obj: fastmpu.Object, tap: Interposer, old: bytes | None) -> None:
-    """No proof, no success: never again under that upload id, and no abort, which could race with it."""
+    """No proof, no success: never again under that upload id, which is ended first, so that it cannot come late."""
     if old:
         obj.put(old)
     tap.on("complete", answer(504), direct=True)
@@ -262,15 +262,47 @@ def test_complete_that_never_arrived(obj: fastmpu.Object, tap: Interposer, old: 
         send(obj, "thread")
     completed = [wire.query["uploadId"] for wire in tap.of("complete") if wire.direct]
     assert len(set(completed)) == len(completed) == 3
-    assert tap.count("abort") == 0
+    assert tap.count("abort") == 3
     assert (obj.get_reader().read_all() if old else None) == old
 
 
 def test_complete_whose_answer_is_lost_without_checksums(obj: fastmpu.Object, tap: Interposer) -> None:
-    """checksum="none" leaves nothing to prove it with: it is uploaded again, and the first one is not aborted."""
+    """checksum="none" leaves nothing to prove it with: it is uploaded again, after the first upload was ended."""
     tap.on("complete", lose_answer, direct=True, times=1)
     assert send(obj, "thread", checksum="none").restarts == 1
-    assert (tap.count("complete"), tap.count("abort")) == (2, 0)
+    assert (tap.count("complete"), tap.count("abort")) == (2, 1)
+    assert obj.get_reader().read_all() == DATA
+
+
+def test_complete_that_cannot_be_ended(obj: fastmpu.Object, tap: Interposer) -> None:
+    """Neither confirmed nor ended: it may still be carried out and replace what comes after it. So nothing does."""
+    tap.on("complete", answer(504), direct=True)
+    tap.on("abort", answer(504))
+    with pytest.raises(UploadError, match="may still be carried out") as caught:
+        send(obj, "thread")
+    assert caught.value.upload_id in tap.uploads_touched()
+    assert len(tap.uploads_touched()) == 1
+    assert tap.count("complete") == 1
+
+
+def test_complete_that_was_done_at_the_last_moment(obj: fastmpu.Object, tap: Interposer) -> None:
+    """It is carried out after the last look at the object: the abort meets no upload, and one more look finds it."""
+    held: list[tuple[httpx.Request, Forward]] = []
+
+    def hold(request: httpx.Request, forward: Forward) -> httpx.Response:
+        held.append((request, forward))
+        request.extensions["exchange"].head_sent = True
+        raise httpx.ReadTimeout("injected: no answer in time")
+
+    def late() -> None:
+        request, forward = held.pop()
+        request.extensions.pop("cancel", None)
+        forward(request).read()
+
+    tap.on("complete", hold, direct=True)
+    tap.on("abort", meanwhile(late), direct=True)
+    receipt = send(obj, "thread")
+    assert (receipt.restarts, receipt.verified) == (0, "head")
     assert obj.get_reader().read_all() == DATA
 
 
