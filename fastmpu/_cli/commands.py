@@ -84,6 +84,7 @@ class MockOptions:
     quirks: str
     faults: tuple[str, ...]
     faults_file: str | None
+    control_port: int | None
     seed: int | None
     tls: bool
 
@@ -96,7 +97,8 @@ def serve_mock(options: MockOptions, *, as_json: bool) -> Status:
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot start the mock cluster: {error}") from error
     try:
-        show_cluster(cluster, as_json=as_json)
+        control = None if options.control_port is None else cluster.control
+        show_cluster(cluster, control=control, as_json=as_json)
         threading.Event().wait()
     except KeyboardInterrupt:
         return Status.done
@@ -122,4 +124,5 @@ def _cluster(options: MockOptions) -> mock.Cluster:
         seed=options.seed,
         tls="self-made" if options.tls else None,
         faults=faults,
+        control_port=options.control_port,
     )

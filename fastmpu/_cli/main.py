@@ -124,6 +124,9 @@ def mock(
         list[str] | None, typer.Option(help="A fault, as in 'lost_response(op=part, part=3)'; may be repeated.")
     ] = None,
     faults: Annotated[str | None, typer.Option(help="A file of faults, one a line.", metavar="FILE")] = None,
+    control_port: Annotated[
+        int | None, typer.Option(help="Set faults and read the truth log over HTTP, on this port; 0 takes a free one.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed draws the same ids and events.")] = None,
     tls: Annotated[bool, typer.Option("--tls", help="HTTPS, with certificates made for this run.")] = False,
     json: Annotated[bool, typer.Option("--json", help="The first line of stdout tells the addresses as JSON.")] = False,
@@ -138,6 +141,7 @@ def mock(
         quirks=quirks,
         faults=tuple(fault or ()),
         faults_file=faults,
+        control_port=control_port,
         seed=seed,
         tls=tls,
     )

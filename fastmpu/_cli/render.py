@@ -64,13 +64,17 @@ def show_receipt(receipt: Receipt, *, as_json: bool) -> None:
     print(receipt.to_json() if as_json else str(receipt), flush=True)
 
 
-def show_cluster(cluster: Cluster, *, as_json: bool) -> None:
+def show_cluster(cluster: Cluster, *, control: str | None, as_json: bool) -> None:
     targets = [target.url for target in cluster.targets]
     if as_json:
-        told = {"endpoint": cluster.endpoint, "targets": targets, "environment": cluster.environment}
+        told: dict[str, object] = {"endpoint": cluster.endpoint, "targets": targets, "environment": cluster.environment}
+        if control is not None:
+            told["control"] = control
         print(json.dumps(told), flush=True)
         return
     print(f"mock AIStore cluster: proxy {cluster.endpoint}, targets {' '.join(targets)}")
+    if control is not None:
+        print(f"control port: {control}")
     print("use it in another shell:")
     for name, value in cluster.environment.items():
         print(f"  export {name}={value}")

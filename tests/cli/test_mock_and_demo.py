@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def test_faults_by_flag_and_by_file(environment: dict[str, str], tmp_path: Path)
     (tmp_path / "faults").write_text("# the first part\nstatus(code=500, op=part, times=1)\n")
     command = [sys.executable, "-m", "fastmpu", "mock", "--json", "--port", "0", "--seed", "1"]
     command += ["--fault", "status(code=503, op=create, times=1)", "--faults", str(tmp_path / "faults")]
+    command += ["--control-port", "0"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         told = json.loads(process.stdout.readline())
@@ -82,6 +84,8 @@ def test_faults_by_flag_and_by_file(environment: dict[str, str], tmp_path: Path)
             obj = client.bucket("b").create().object("o")
             receipt = obj.upload(b"x" * 5000, part_size=1000, retry=fastmpu.RetryPolicy(base=0.01))
             assert receipt.attempts == 6
+            with urllib.request.urlopen(f"{told['control']}/truth") as answer:
+                assert len(answer.read().splitlines()) >= 6
             assert obj.get_reader().read_all() == b"x" * 5000
         process.terminate()
 
