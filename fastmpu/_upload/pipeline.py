@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from .._checksum import combine_all
 from .._plan import Plan
@@ -49,6 +50,10 @@ OLD_UPLOAD: Final = 20 * 60.0
 # Times `Timeouts.fence` between looks at an object whose complete was not answered: 7.5 s by default.
 CONFIRM_AFTER: Final = (0.0, 0.25, 0.5, 1.0, 2.0)
 ABORT_TRIES: Final = 3
+# What a request can end in, other than an answer that says it is done.
+NOT_DONE: Final = (ClusterError, TransportError, NotAIStoreError, RedirectRefusedError)
+
+T = TypeVar("T")
 
 
 class Sender(Protocol):
@@ -228,7 +233,7 @@ class Upload:
             return
         except UploadLostError as error:
             raise StartAgain(error) from error
-        except (ClusterError, TransportError, NotAIStoreError, RedirectRefusedError) as error:
+        except NOT_DONE as error:
             if mpu.may_abort:  # refused in so many words; nothing of it is under way
                 raise UploadError(
                     f"{self._target.uri}: the cluster refused to complete upload {mpu.upload_id}: {error}",
@@ -244,18 +249,15 @@ class Upload:
     def _discarded(self, mpu: MultipartUpload) -> bool:
         """End the upload, so that its complete cannot come late and replace what is uploaded next. False: the cluster
         did not know it any more. UploadError if that cannot be had: then nothing may follow."""
-        failure: FastMPUError | None = None
-        for _ in range(ABORT_TRIES):
-            try:
-                return mpu.discard()
-            except (ClusterError, TransportError, NotAIStoreError, RedirectRefusedError) as problem:
-                failure = problem
-        raise UploadError(
-            f"{self._target.uri}: complete of upload {mpu.upload_id} was not answered, the object does not prove that "
-            f"it was done, and the upload cannot be ended: {failure}. It may still be carried out: look at the object "
-            "before you upload it again",
-            **mpu.ledger.names(),
-        ) from failure
+        try:
+            return _insisting(mpu.discard)
+        except NOT_DONE as failure:
+            raise UploadError(
+                f"{self._target.uri}: complete of upload {mpu.upload_id} was not answered, the object does not prove "
+                f"that it was done, and the upload cannot be ended: {failure}. It may still be carried out: look at "
+                "the object before you upload it again",
+                **mpu.ledger.names(),
+            ) from failure
 
     def _is_there(self, expected: Expected) -> bool:
         try:
@@ -289,14 +291,10 @@ class Upload:
 
     def _abort(self, mpu: MultipartUpload, error: BaseException | None = None) -> None:
         """Leave no parts behind; the error that brought us here stays the one that is raised."""
-        failure: FastMPUError | None = None
-        for _ in range(ABORT_TRIES):
-            try:
-                mpu.abort()
-                return
-            except (ClusterError, TransportError, NotAIStoreError, RedirectRefusedError) as problem:
-                failure = problem
-        self._tell(error, f"upload {mpu.upload_id} of {self._target.uri} could not be aborted: {failure}")
+        try:
+            _insisting(mpu.abort)
+        except NOT_DONE as failure:
+            self._tell(error, f"upload {mpu.upload_id} of {self._target.uri} could not be aborted: {failure}")
 
     @staticmethod
     def _tell(error: BaseException | None, note: str) -> None:
@@ -325,3 +323,13 @@ class Upload:
             for note in getattr(error, "__notes__", ()):  # as of an abort that failed
                 why.add_note(note)
         return why
+
+
+def _insisting(end: Callable[[], T]) -> T:
+    """The result of `end`, an abort or a discard, in up to ABORT_TRIES tries; the last failure goes through."""
+    for _ in range(ABORT_TRIES - 1):
+        try:
+            return end()
+        except NOT_DONE as failure:
+            logger.info("trying again: %s", failure)
+    return end()
