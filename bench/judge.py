@@ -264,6 +264,8 @@ def _judge_content(
                 )
             elif "was not verified" in told:
                 verdict.counts["damaged object stands, and the error says: not verified"] += when == "at once"
+            elif found is None and "was damaged and was deleted" in told:
+                verdict.counts["a damaged object was deleted, and the error says so"] += when == "at once"
             elif "H6" in told or "older object" in told:
                 verdict.counts["former object lost by a failed complete, and said so (H6)"] += when == "at once"
             else:

@@ -103,6 +103,7 @@ class Upload:
         self._restarts = 0
         self._upload_id: str | None = None  # the latest
         self._leftovers: list[MultipartUpload] = []
+        self._deleted: IntegrityError | None = None  # why the first object was taken away again
 
     def run(self) -> Receipt:
         self._meter.tick()
@@ -118,10 +119,15 @@ class Upload:
         finally:
             for mpu in self._leftovers:
                 self._abort(mpu, failure)
+            if failure is not None and self._deleted is not None:
+                self._tell(
+                    failure,
+                    f"{self._target.uri}: the first object that this upload stored was damaged and was deleted; what "
+                    f"it had replaced is gone ({self._deleted})",
+                )
             del failure  # it has this frame in its traceback
 
     def _run(self) -> Receipt:
-        once_more = True
         while True:
             stored = self._in_parts() if self._plan.multipart else self._whole()
             self._meter.enter("verify")
@@ -130,11 +136,11 @@ class Upload:
                 break
             except IntegrityError as error:
                 removed = remove_if_ours(self._target, stored.expected)
-                if not (once_more and removed):
+                if self._deleted is not None or not removed:
                     self._tell(error, f"{self._target.uri}: the damaged object was {'deleted' if removed else 'left'}")
                     raise
                 logger.warning("%s: %s; it was deleted and is uploaded once more", self._target.uri, error)
-                once_more = False
+                self._deleted = error
                 self._meter.restart()
             except FastMPUError as error:
                 self._tell(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import threading
 from collections import Counter
 from pathlib import Path
@@ -26,7 +27,15 @@ from interposer import (
 
 import fastmpu
 from fastmpu import mock
-from fastmpu.errors import ClusterError, IntegrityError, RestartsExhaustedError, SourceChangedError, TransportError
+from fastmpu.errors import (
+    Cancelled,
+    ClusterError,
+    IntegrityError,
+    ObjectNotFoundError,
+    RestartsExhaustedError,
+    SourceChangedError,
+    TransportError,
+)
 
 DATA = random.Random(9).randbytes(50_000)
 AT_ONCE = fastmpu.RetryPolicy(attempts=3, base=0.0)
@@ -286,6 +295,29 @@ def test_a_hole_is_found_and_filled(obj: fastmpu.Object, tap: Interposer) -> Non
     assert len({wire.query["uploadId"] for wire in tap.of("part")}) == 2
     assert receipt.attempts == 11
     assert obj.get_reader().read_all() == DATA
+
+
+def test_what_a_damaged_object_replaced_is_told_if_the_second_try_is_stopped(
+    obj: fastmpu.Object, tap: Interposer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The object from before is gone: replaced by the damaged one, which was deleted. `Cancelled` must not hide that."""
+    obj.put(b"what was there before")
+    tap.on("part", refuse(500), part=3, times=1)
+    tap.on("part", twice, part=3, times=1)
+    stop = threading.Event()
+
+    def stop_in_the_second_try(_: fastmpu.Progress) -> None:
+        if tap.count("delete"):
+            stop.set()
+
+    with pytest.raises(Cancelled) as caught:
+        send(obj, progress=stop_in_the_second_try, cancel=stop)
+    with pytest.raises(ObjectNotFoundError):
+        obj.head()
+    told = "what it had replaced is gone"
+    assert told in caplog.text
+    if sys.version_info >= (3, 11):
+        assert told in "".join(caught.value.__notes__)
 
 
 def test_a_hole_that_comes_back_is_an_error(obj: fastmpu.Object, tap: Interposer) -> None:
