@@ -85,6 +85,8 @@ class MockOptions:
     faults: tuple[str, ...]
     faults_file: str | None
     control_port: int | None
+    round_trip: float
+    bandwidth: str | None
     seed: int | None
     tls: bool
 
@@ -114,12 +116,15 @@ def _cluster(options: MockOptions) -> mock.Cluster:
     faults = [mock.parse_fault(text) for text in options.faults]
     if options.faults_file is not None:
         faults += mock.parse_faults(Path(options.faults_file).read_text(encoding="utf-8"))
+    rate = parse_size(options.bandwidth, "bandwidth") if options.bandwidth else None
+    link = mock.Link(round_trip=options.round_trip, bandwidth_per_node=rate)
     return mock.Cluster(
         targets=options.targets,
         port=options.port,
         directory=options.directory,
         memory_limit=parse_size(options.memory, "memory") if options.memory else None,
         sink=options.sink,
+        link=None if link == mock.Link() else link,
         quirks="fixed" if options.quirks == "fixed" else "v5.0",
         seed=options.seed,
         tls="self-made" if options.tls else None,

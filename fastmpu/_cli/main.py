@@ -127,6 +127,10 @@ def mock(
     control_port: Annotated[
         int | None, typer.Option(help="Set faults and read the truth log over HTTP, on this port; 0 takes a free one.")
     ] = None,
+    round_trip: Annotated[float, typer.Option(help="Seconds that a request and its answer take on the line.")] = 0.0,
+    bandwidth: Annotated[
+        str | None, typer.Option(help="Bytes a second that a node's line takes, as in 100MB; default: all it can.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed draws the same ids and events.")] = None,
     tls: Annotated[bool, typer.Option("--tls", help="HTTPS, with certificates made for this run.")] = False,
     json: Annotated[bool, typer.Option("--json", help="The first line of stdout tells the addresses as JSON.")] = False,
@@ -142,6 +146,8 @@ def mock(
         faults=tuple(fault or ()),
         faults_file=faults,
         control_port=control_port,
+        round_trip=round_trip,
+        bandwidth=bandwidth,
         seed=seed,
         tls=tls,
     )

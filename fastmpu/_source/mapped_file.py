@@ -34,10 +34,11 @@ from .mounts import LOCAL, file_system_of
 
 Read = Literal["auto", "mmap", "pread"]
 
-# A map covers at most this much and then moves on, so that the resident pages follow what is in flight. Making and
-# closing one costs about 0.1 ms with several threads, since every core is told: 4 MiB maps cost a fifth more CPU than
-# 16 MiB.
-_MAP_SPAN: Final = 16 * MiB
+# A map covers at most this much and then moves on: the resident pages follow what is in flight. Smaller
+# ones cost CPU, as making and closing one is told to every core; larger ones save none (docs/performance.md).
+_MAP_SPAN: Final = 4 * MiB
+# What is hashed under the lock at once: 0.2 ms, and on a disk of 100 MB/s some 20 ms, which a writer can wait.
+_MAP_WINDOW: Final = 2 * MiB
 # Below this, asking for a lease costs more than the copy it saves (some 60 us a MiB).
 _MAP_FROM: Final = 8 * MiB
 
@@ -163,11 +164,14 @@ class FilePart(PartReader):
 
     def feed(self, offset: int, length: int, update: Update) -> None:
         self._check(offset, length)
-        for at in range(offset, offset + length, HASH_WINDOW):
-            count = min(HASH_WINDOW, offset + length - at)
-            if not self._feed_mapped(at, count, update):
-                with self._read(at, count) as view:
+        end = offset + length
+        while offset < end:
+            count = min(_MAP_WINDOW, end - offset)
+            if not self._feed_mapped(offset, count, update):
+                count = min(HASH_WINDOW, count)
+                with self._read(offset, count) as view:
                     update(view)
+            offset += count
 
     def view(self, offset: int, length: int) -> memoryview:
         self._check(offset, length)
@@ -220,7 +224,7 @@ class FilePart(PartReader):
                 self._map = None
             start = offset - offset % mmap.ALLOCATIONGRANULARITY
             try:
-                self._map = FileMap(self.fileno, start, min(start + _MAP_SPAN, self._end) - start)
+                self._map = FileMap(self.fileno, start, min(offset + _MAP_SPAN, self._end) - start)
             except (OSError, ValueError) as error:  # ValueError: the file is shorter by now
                 _log.debug("no map of %r: %s", self._file.name, error)
                 return None

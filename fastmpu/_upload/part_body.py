@@ -1,6 +1,4 @@
-"""Bytes on their way from the source to the socket: each window is hashed just before it is sent, while it is in
-cache.
-"""
+"""Bytes on their way from the source to the socket: each piece is hashed just before it is sent."""
 
 from __future__ import annotations
 
@@ -12,9 +10,9 @@ from .._sizes import MiB
 from .._source import HASH_WINDOW, Source
 from .._transport import Body, FileRange, Piece
 
-UNHASHED_PIECE = (
-    8 * MiB
-)  # nothing is done between pieces; this only bounds the time between looks at cancel and progress
+# What a file gives to one sendfile, hashed just before. Larger than a window, since a socket that runs empty between
+# small sends costs more CPU than the cache saves: 512 KiB pieces took a tenth more (docs/performance.md).
+FILE_PIECE = 8 * MiB
 
 
 class PartBody(Body):
@@ -49,9 +47,9 @@ class PartBody(Body):
         with self._source.open_part(at, self._part.length) as reader:
             # A file goes from the page cache to the socket inside the kernel, unless TLS has to see the bytes.
             fileno = None if in_memory else reader.fileno
-            window = UNHASHED_PIECE if fileno is not None and not updates else HASH_WINDOW
+            most = FILE_PIECE if fileno is not None else HASH_WINDOW
             while at < end:
-                length = min(window, end - at)
+                length = min(most, end - at)
                 if fileno is None:
                     view = reader.view(at, length)
                     update(view)

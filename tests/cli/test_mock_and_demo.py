@@ -76,7 +76,7 @@ def test_faults_by_flag_and_by_file(environment: dict[str, str], tmp_path: Path)
     (tmp_path / "faults").write_text("# the first part\nstatus(code=500, op=part, times=1)\n")
     command = [sys.executable, "-m", "fastmpu", "mock", "--json", "--port", "0", "--seed", "1"]
     command += ["--fault", "status(code=503, op=create, times=1)", "--faults", str(tmp_path / "faults")]
-    command += ["--control-port", "0"]
+    command += ["--control-port", "0", "--round-trip", "0.001", "--bandwidth", "1GB"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         told = json.loads(process.stdout.readline())
@@ -99,6 +99,9 @@ def test_faults_by_flag_and_by_file(environment: dict[str, str], tmp_path: Path)
         (["--faults", "nowhere"], "nowhere"),
         (["--quirks", "v4"], "v5.0"),
         (["--memory", "much"], "much"),
+        (["--bandwidth", "fast"], "fast"),
+        (["--bandwidth", "0"], "bandwidth_per_node"),
+        (["--round-trip", "-1"], "round_trip"),
     ],
 )
 def test_bad_flags_of_the_mock(run: Run, arguments: list[str], said: str) -> None:

@@ -150,7 +150,7 @@ def test_feeding_copies_nothing(make_file: MakeFile, read: str) -> None:
         finally:
             tracemalloc.stop()
     assert sum(count for count, _ in views) == 20 * MiB
-    assert max(count for count, _ in views) == HASH_WINDOW
+    assert max(count for count, _ in views) <= 2 * MiB
     assert all(readonly for _, readonly in views)
     assert peak < 64 * KiB + (HASH_WINDOW if read == "pread" else 0)
 
