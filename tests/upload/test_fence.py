@@ -300,7 +300,7 @@ def test_a_hole_is_found_and_filled(obj: fastmpu.Object, tap: Interposer) -> Non
 def test_what_a_damaged_object_replaced_is_told_if_the_second_try_is_stopped(
     obj: fastmpu.Object, tap: Interposer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The object from before is gone: replaced by the damaged one, which was deleted. `Cancelled` must not hide that."""
+    """The object from before is gone: replaced by the damaged one, which was deleted. `Cancelled` says so."""
     obj.put(b"what was there before")
     tap.on("part", refuse(500), part=3, times=1)
     tap.on("part", twice, part=3, times=1)
