@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import fastmpu
@@ -22,6 +22,10 @@ _OPS = ("part",) * 8 + ("complete",) * 4 + ("create", "create", "abort", "head",
 _PUT_OPS = ("put",) * 8 + ("head", "redirect", "map", "any")
 # Other bytes than were sent, parts that are taken away, objects that end up elsewhere, and a "no" that is a lie.
 _ONLY_LOOKING_TELLS = ("flip_bit", "drop_byte", "dup_chunk", "cleanup_now", "stale_owner", "move_owner", "when=after")
+# After these an attempt lives on though its connection has ended. Who asks for fence="network" says: not on my network.
+MIDDLEBOXES = frozenset({"half_dead", "gateway_502", "gateway_504"})
+# Also these, if another fault ends the connection meanwhile: the handler stalls without noticing.
+_STALLS = frozenset({"stall_at", "accept_no_read", "latency", "late_response", "lost_response"})
 _NOT_DRAWN = {"raw_name", "downgrade"}  # about names and TLS, not about bytes; tested elsewhere
 
 
@@ -36,6 +40,8 @@ class Case:
     source: str = "file"  # or "bytes"
     former: str = "none"  # or "whole", "parts"
     tls: bool = False
+    token: bool = False  # the proxy asks for one
+    signed: bool = False  # redirects are, as from AIStore v5.1 on
     batch: int = 1  # so many objects of this content, at once, by one client
     cancel_after: float | None = None
     faults: tuple[str, ...] = ()
@@ -55,7 +61,8 @@ class Case:
     def __str__(self) -> str:
         how = " ".join(f"{key}={value}" for key, value in self.options.items())
         parts = f"{self.parts} parts of {self.part_size}" if self.multipart else "whole"
-        extra = (" tls" if self.tls else "") + (f" x {self.batch}" if self.batch > 1 else "")
+        extra = "".join(f" {name}" for name in ("tls", "token", "signed") if getattr(self, name))
+        extra += f" x {self.batch}" if self.batch > 1 else ""
         extra += f" cancel after {self.cancel_after}" if self.cancel_after else ""
         return f"{self.source} {self.size} B, {parts}, former {self.former}, {how}{extra}; {'; '.join(self.faults)}"
 
@@ -90,7 +97,7 @@ def draw(seed: int) -> Case:
         # What remains must be safe by the rules of sending alone.
         options["verify"] = dice.choice(("none", "size"))
         options["checksum"] = dice.choice(("auto", "none"))
-    return Case(
+    case = Case(
         seed,
         size,
         part_size,
@@ -101,6 +108,22 @@ def draw(seed: int) -> Case:
         faults=faults,
         options=options,
     )
+    return _with_extras(case)
+
+
+def _with_extras(case: Case) -> Case:
+    """What was thought of later, drawn apart: a seed goes on to mean the same upload."""
+    dice = random.Random(f"extras {case.seed}")
+    tls, token, signed, network = (dice.random() < 0.1 for _ in range(4))
+    if network and case.multipart and ends_tell(case.faults):
+        case = replace(case, options={**case.options, "fence": "network"})
+    return replace(case, tls=tls, token=token, signed=signed)
+
+
+def ends_tell(faults: Iterable[str]) -> bool:
+    """Whether the end of a connection means the end of its attempt under these faults, as fence="network" takes it."""
+    kinds = [text.partition("(")[0] for text in faults]
+    return not MIDDLEBOXES.intersection(kinds) and (len(kinds) == 1 or not _STALLS.intersection(kinds))
 
 
 def draw_fault(dice: random.Random, parts: int, length: int) -> Fault:

@@ -1,4 +1,5 @@
-"""What safety costs: fastmpu as it comes (checksums while sending, proof by HEAD) beside fastmpu with all of it off.
+"""What safety costs: fastmpu as it comes (checksums while sending, proof by HEAD, journal) beside fastmpu
+with all of it off, and with the journal alone off.
 
     python -m bench.safety_cost                         # 1 GiB, 16 MiB x 4, against a mock cluster in its own process
     python -m bench.safety_cost --line 600MB            # where the network is the limit, not the two cores
@@ -22,8 +23,12 @@ from bench.measure import Cost, MiB, in_a_child, in_this_process, mock_cluster, 
 from bench.upload_job import fastmpu, make_bucket
 
 JOB = "job"
-DEFAULT, NOTHING = "default", "none"
-OPTIONS: dict[str, dict[str, str]] = {DEFAULT: {}, NOTHING: {"checksum": "none", "verify": "none"}}
+DEFAULT, UNNOTED, NOTHING = "default", "without journal", "none"
+OPTIONS: dict[str, dict[str, str]] = {
+    DEFAULT: {},
+    UNNOTED: {"journal": "off"},
+    NOTHING: {"checksum": "none", "verify": "none", "journal": "off"},
+}
 
 
 def main() -> None:
@@ -38,15 +43,14 @@ def main() -> None:
     live = os.environ.get("AIS_ENDPOINT")
     print_machine(["fastmpu", "crc32c", "httpx"])
     where = f"the cluster {live}" if live else "a MOCK cluster (1 proxy, 3 targets, in memory) in its own process"
-    line = ("--bandwidth", options.line) if options.line else ()
     print(f"against {where}{f', lines of {options.line}/s' if options.line else ''}")
     print(f"{options.size} MiB in parts of {options.part_size} MiB x {options.workers} threads, {options.runs} runs\n")
     costs: dict[str, list[Cost]] = {who: [] for who in OPTIONS}
-    with nullcontext(live) if live else mock_cluster(*line) as endpoint, random_file(options.size * MiB) as file:
+    with nullcontext(live) if live else mock_cluster(options.line) as endpoint, random_file(options.size * MiB) as file:
         assert endpoint
         make_bucket(endpoint)
         for turn in range(options.runs + 1):
-            for who in (DEFAULT, NOTHING) if turn % 2 else (NOTHING, DEFAULT):
+            for who in list(OPTIONS)[:: 1 if turn % 2 else -1]:
                 cost = in_a_child(
                     "bench.safety_cost",
                     JOB,
@@ -71,6 +75,10 @@ def main() -> None:
         f"\nthroughput, safe / unsafe: {spread([off.wall / on.wall for on, off in pairs], '.3f')}   goal: 0.97 and more"
     )
     print(f"CPU, safe / unsafe:        {spread([on.cpu / off.cpu for on, off in pairs], '.2f')}")
+    noted = list(zip(costs[DEFAULT], costs[UNNOTED], strict=True))
+    print(
+        f"throughput, noted / unnoted: {spread([off.wall / on.wall for on, off in noted], '.3f')}   goal: 0.99 and more"
+    )
 
 
 if __name__ == "__main__":

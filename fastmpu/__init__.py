@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401 - it cannot be imported any more when the interpreter is shutting down
 import logging
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import errors
-from ._plan import PartRange, Plan, plan_parts
-from ._upload import PartReceipt, ProgressEvent, Receipt, RetryPolicy, UploadOptions, upload
 from ._version import __version__
-from .ais import Bucket, Client, MultipartUpload, Object, ObjectProps, ObjectReader, Secret, Timeouts
 from .errors import FastMPUError
 
 if TYPE_CHECKING:
     from . import mock
+    from ._plan import PartRange, Plan, plan_parts
+    from ._upload import (
+        PartReceipt,
+        ProgressEvent,
+        Receipt,
+        RetryPolicy,
+        UnfinishedUpload,
+        UploadOptions,
+        abort_upload,
+        resume,
+        unfinished_uploads,
+        upload,
+    )
+    from .ais import Bucket, Client, MultipartUpload, Object, ObjectProps, ObjectReader, Secret, Timeouts
 
 logging.getLogger("fastmpu").addHandler(logging.NullHandler())
 
@@ -33,19 +46,53 @@ __all__ = [
     "RetryPolicy",
     "Secret",
     "Timeouts",
+    "UnfinishedUpload",
     "UploadOptions",
     "__version__",
+    "abort_upload",
     "errors",
     "mock",
     "plan_parts",
+    "resume",
+    "unfinished_uploads",
     "upload",
 ]
 
+# Name -> the module that has it. Imported when first asked for: httpx alone takes 40 ms, and neither `fastmpu --help`,
+# nor `fastmpu.mock` or `fastmpu.errors` by themselves, need what most of these bring in.
+_HOMES = {
+    **dict.fromkeys(("PartRange", "Plan", "plan_parts"), "._plan"),
+    **dict.fromkeys(
+        (
+            "PartReceipt",
+            "ProgressEvent",
+            "Receipt",
+            "RetryPolicy",
+            "UnfinishedUpload",
+            "UploadOptions",
+            "abort_upload",
+            "resume",
+            "unfinished_uploads",
+            "upload",
+        ),
+        "._upload",
+    ),
+    **dict.fromkeys(
+        ("Bucket", "Client", "MultipartUpload", "Object", "ObjectProps", "ObjectReader", "Secret", "Timeouts"),
+        ".ais",
+    ),
+}
+
 
 def __getattr__(name: str) -> Any:
-    """`fastmpu.mock`, imported when it is first asked for: uploads do not need it."""
+    """The public names that are not loaded yet."""
     if name == "mock":
-        from importlib import import_module
-
         return import_module(".mock", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name], __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

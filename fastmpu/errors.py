@@ -9,7 +9,9 @@
     │   └── SourceChangedError           they are not those that the upload began with
     ├── TransportError (ConnectionError) no answer: .sent tells whether the cluster may have acted all the same
     │   ├── ConnectFailedError           not reached at all
+    │   │   └── CertificateError         reached, and one side does not trust the other's certificate
     │   └── ResponseTimeoutError (TimeoutError)  sent, but not answered in time
+    ├── JournalError                     journal="required", and it cannot be written
     ├── NotAIStoreError                  answered, but not by an AIStore
     ├── RedirectRefusedError             sent on to a place that we do not go to
     ├── ClusterError                     AIStore answered "no": .status .tcode .message .node
@@ -31,6 +33,8 @@
         ├── UploadLostError              the cluster has forgotten the upload
         ├── RestartsExhaustedError       started again under new upload ids, and failed each time
         ├── DeadlineError (TimeoutError) not finished in time
+        ├── ResumeError                  there is nothing that could go on, and resume="require"
+        ├── UploadInProgressError        another job of this machine uploads the same object
         ├── IntegrityError               stored, but not what we sent: .expected .found
         └── Cancelled                    on request
 
@@ -48,6 +52,7 @@ __all__ = [
     "BucketExistsError",
     "BucketNotFoundError",
     "Cancelled",
+    "CertificateError",
     "ChecksumRefusedError",
     "ClusterError",
     "ConnectFailedError",
@@ -56,6 +61,7 @@ __all__ = [
     "ForkError",
     "IntegrityError",
     "InvalidNameError",
+    "JournalError",
     "NotAIStoreError",
     "ObjectExistsError",
     "ObjectNotFoundError",
@@ -67,11 +73,13 @@ __all__ = [
     "RedirectRefusedError",
     "ResponseTimeoutError",
     "RestartsExhaustedError",
+    "ResumeError",
     "SourceChangedError",
     "SourceError",
     "TransportError",
     "UnavailableError",
     "UploadError",
+    "UploadInProgressError",
     "UploadLostError",
     "UploadNotFoundError",
     "UploadStateError",
@@ -135,8 +143,17 @@ class ConnectFailedError(TransportError):
         super().__init__(message, sent=False)
 
 
+class CertificateError(ConnectFailedError):
+    """TLS ended at a certificate: the node's is not to be trusted, or it does not take ours, or wants one. Nothing was
+    processed; there is no other try, since waiting changes no certificate."""
+
+
 class ResponseTimeoutError(TransportError, TimeoutError):
     """The request went out and no answer came in time."""
+
+
+class JournalError(FastMPUError):
+    """The journal was asked for by `journal="required"`, and cannot be used."""
 
 
 class NotAIStoreError(FastMPUError):
@@ -248,6 +265,14 @@ class UploadLostError(UploadError):
 
 class RestartsExhaustedError(UploadError):
     """The object was started again under new upload ids, and each of them failed; the last failure is the cause."""
+
+
+class ResumeError(UploadError):
+    """An upload was to go on, and cannot: the message says why, and what to do instead."""
+
+
+class UploadInProgressError(UploadError):
+    """Another job of this machine uploads the same object; nothing was sent."""
 
 
 class DeadlineError(UploadError, TimeoutError):

@@ -1,15 +1,60 @@
-"""The cluster every story runs on: the mock, or the one that `AIS_ENDPOINT` names."""
+"""The cluster every story runs on: the mock, or the one that `AIS_ENDPOINT` names. And the watch for the canary: a test
+whose output, logs, warnings or failure show a piece of the tests' token has failed, whatever it was about.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
+from canary import leaks
 
 import fastmpu
 from fastmpu import mock
+
+
+def pytest_configure() -> None:
+    logging.getLogger("fastmpu").setLevel(logging.DEBUG)  # what is never logged cannot be searched
+
+
+# Reports repeat the sections of the phases before.
+_OTHER_PHASES = {"collect": (), "setup": (), "call": (" setup",), "teardown": (" setup", " call")}
+
+
+def _search(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Where the tests run, so with and without xdist. What was found is not told again: reports are published."""
+    shown = leaks(report.sections)
+    found = leaks([("name", report.nodeid), ("failure", report.longreprtext)])
+    found += [name for name in shown if not name.endswith(_OTHER_PHASES[report.when or "collect"])]
+    report.sections = [(name, text) for name, text in report.sections if name not in shown]
+    if found:
+        report.outcome = "failed"
+        report.longrepr = f"the token was shown in: {', '.join(found)}"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _search(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _search(report)
+    return report
+
+
+@pytest.fixture(autouse=True, scope="session")
+def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Notes of uploads go to a directory of this run's own, also those of child processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
+from canary import CANARY
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,7 +34,7 @@ class Silent(httpx.BaseTransport):
 
 
 SILENT = Silent()
-CLIENT = fastmpu.Client("http://127.0.0.1:1", token="token-0123456789", transport=SILENT)
+CLIENT = fastmpu.Client("http://127.0.0.1:1", token=CANARY, transport=SILENT)
 BUCKET = CLIENT.bucket("bucket")
 OBJECT = BUCKET.object("name")
 DATA = bytes(20_000)

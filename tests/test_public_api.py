@@ -29,11 +29,15 @@ def test_names_of_the_package() -> None:
         "RetryPolicy",
         "Secret",
         "Timeouts",
+        "UnfinishedUpload",
         "UploadOptions",
         "__version__",
+        "abort_upload",
         "errors",
         "mock",
         "plan_parts",
+        "resume",
+        "unfinished_uploads",
         "upload",
     ]
     assert all(hasattr(fastmpu, name) for name in fastmpu.__all__)

@@ -10,15 +10,20 @@ import dataclasses
 import functools
 import logging
 import pickle
+import shutil
 import socket
+import subprocess
+import sys
 import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from canary import CANARY, PIECES, holds_canary
 from interposer import Interposer, lose_answer, refuse, time_out, unreachable
 from stranger import WEB_PAGE, stranger
 
@@ -27,9 +32,7 @@ from fastmpu import mock
 from fastmpu._transport import BufferBody, Reply, ScriptedStream, ZeroCopyTransport
 from fastmpu.ais.secret import Secret
 
-CANARY = "canary.eyJhbGciOiJIUzI1NiJ9.0123456789abcdef-_~+/=="
-PIECES = (CANARY, CANARY[7:40], CANARY[20:])  # a cut one is a leak as well
-OTHER = "another-token-0123456789"
+OTHER = f"another-{CANARY}"
 DATA = b"x" * 20_000
 
 
@@ -121,6 +124,48 @@ def test_the_watch_sees() -> None:
     assert any(CANARY in text for text in shown(caught.value))
     request = httpx.Request("GET", "http://h", headers={"Authorization": f"Bearer {CANARY}"})
     assert any(CANARY in text for text in shown(httpx.ReadError("x", request=request)))
+
+
+LEAKS = {
+    "stdout": "print(CANARY)",
+    "stderr": "import sys; print(CANARY, file=sys.stderr)",
+    "a descriptor": "import os; os.write(2, CANARY.encode())",
+    "a log": "import logging; logging.getLogger('fastmpu.x').debug('it is %s', CANARY)",
+    "a piece": "print(CANARY[11:36])",
+    "a failure": "assert CANARY == 'x'",
+    "an error": "raise ValueError(f'token {CANARY}')",
+    "a local of a failed test": "token = CANARY; assert False",
+    "setup": "pass",
+}
+
+
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_every_test_is_watched(tmp_path: Path, processes: str) -> None:
+    """The hook in `conftest.py`, tried on a suite that leaks: with and without xdist each leak fails its test, is
+    named, and is not told again; what leaks nothing passes."""
+    here = Path(__file__).parent
+    for name in ("conftest.py", "canary.py"):
+        shutil.copy(here / name, tmp_path)
+    stories = "".join(
+        f"def test_{number}({'loud' if kind == 'setup' else ''}):\n    {code}\n"
+        for number, (kind, code) in enumerate(LEAKS.items())
+    )
+    loud = "@pytest.fixture\ndef loud():\n    print(CANARY)\n"
+    innocent = "def test_innocent():\n    print('a token', len(CANARY))\n"
+    head = "import pytest\nfrom canary import CANARY\n"
+    (tmp_path / "test_leaks.py").write_text(head + loud + stories + innocent)
+    command = [sys.executable, "-m", "pytest", "-n", processes, "-p", "no:cacheprovider", "--showlocals", "-rA"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    assert not holds_canary(done.stdout + done.stderr)
+    assert f" {len(LEAKS) - 1} failed, 1 passed, 1 error in " in done.stdout
+    assert done.stdout.count("\nthe token was shown in: ") == len(LEAKS)
+    assert "PASSED test_leaks.py::test_innocent" in done.stdout
+
+
+def test_the_judge_of_the_chaos_uses_the_same_token() -> None:
+    """`bench` is no part of the tests, and its uploads' token is to be found all the same."""
+    assert f'TOKEN = "{CANARY}"' in (Path(__file__).parents[1] / "bench" / "judge.py").read_text()
 
 
 def test_all_goes_well(client: fastmpu.Client, watch: Watch) -> None:

@@ -17,6 +17,7 @@ from ..ais.names import check_object_name
 from ..errors import FastMPUError, UsageError
 from .render import Progress, bar_of, complain, show_cluster, show_receipt
 from .status import Status, status_of
+from .unfinished import hint
 
 
 def copy(
@@ -39,7 +40,7 @@ def copy(
                     receipt = upload(source, uri, client=client, progress=on_progress, **options)
             except FastMPUError as error:
                 complain(error, source)
-                failed.append(status_of(error))
+                failed.append(hint(error, str(options.get("journal") or "auto")) or status_of(error))
             else:
                 show_receipt(receipt, as_json=as_json)
     if not failed:

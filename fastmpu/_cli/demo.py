@@ -19,8 +19,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy
-
 from .. import mock
 from .._sizes import KiB, MiB, format_size, parse_size
 from .._upload import Receipt
@@ -85,6 +83,8 @@ def _random_file(path: Path, size: str) -> Path:
     if not 0 <= count <= free:
         raise UsageError(f"size={size!r}: it must be from 0 to the {format_size(free)} free in {path.parent}")
     say(f"making {format_size(count)} of random data in {path}")
+    import numpy  # here, not above: it takes 30 ms, and a given FILE does not need it
+
     random = numpy.random.default_rng()
     with path.open("wb") as out:
         for at in range(0, count, 16 * MiB):

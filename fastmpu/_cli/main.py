@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 try:
     import typer
@@ -17,9 +18,11 @@ except ModuleNotFoundError as error:  # the core installs without the command's 
 
 from .._version import __version__
 from ..errors import FastMPUError
-from . import commands, demo
+from .bench import bench
 from .render import Progress, complain, log_to_stderr, say
 from .status import INTERRUPTED, Status, status_of
+
+# What verbs do (`commands`, `demo`) is imported by each verb, not up here: that takes 200 ms, and --help needs none.
 
 app = typer.Typer(
     name="fastmpu",
@@ -78,7 +81,17 @@ def cp(
     ] = None,
     deadline: Annotated[float | None, typer.Option(help="Seconds for each file, at most.")] = None,
     read: Annotated[str | None, typer.Option(help="How files are read: auto, mmap or pread.")] = None,
-    engine: Annotated[str | None, typer.Option(help="auto, thread or inline.")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, thread, process or inline.")] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Workers of --engine process; default: one for each usable core.")
+    ] = None,
+    journal: Annotated[
+        str | None,
+        typer.Option(help="Where uploads are noted, to go on after a crash: auto, required, off, or a path."),
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option(help="auto: go on with an unfinished upload of the same file; never; require.")
+    ] = None,
     no_clobber: Annotated[bool, typer.Option("--no-clobber", "-n", help="Refuse objects that exist.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the parts of a failed upload on the cluster.")] = False,
     json: Annotated[bool, typer.Option("--json", help="A receipt per line on stdout, as JSON.")] = False,
@@ -89,6 +102,8 @@ def cp(
 
     The token is read from AIS_AUTHN_TOKEN; there is no option for it, since command lines can be seen by others.
     """
+    from . import commands
+
     options = {
         "part_size": part_size,
         "max_concurrency": concurrency,
@@ -99,10 +114,69 @@ def cp(
         "deadline": deadline,
         "read": read,
         "engine": engine,
+        "journal": journal,
+        "resume": resume,
+        "processes": processes,
         "mode": "create" if no_clobber else None,
         "on_error": "keep" if keep else None,
     }
     _run(lambda: commands.copy(sources, target, options, endpoint, as_json=json, progress=progress))
+
+
+JournalPath = Annotated[str, typer.Option(help="The journal: auto, or a path.", envvar="FASTMPU_JOURNAL")]
+UploadId = Annotated[str, typer.Argument(metavar="ID", help="An upload id.", show_default=False)]
+
+
+@app.command("resume")
+def resume_command(
+    upload_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="An upload id; default: all.", show_default=False)
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="A receipt per line on stdout, as JSON.")] = False,
+    progress: ProgressChoice = Progress.auto,
+    journal: JournalPath = "auto",
+    endpoint: Endpoint = None,
+) -> None:
+    """Go on with uploads whose process ended before they were done."""
+    from . import unfinished
+
+    _run(lambda: unfinished.resume_uploads(upload_id, endpoint, journal, as_json=json, progress=progress))
+
+
+uploads = typer.Typer(help="Uploads that did not come to their end.", no_args_is_help=True)
+app.add_typer(uploads, name="uploads")
+
+
+@uploads.command("ls")
+def uploads_ls(
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    journal: JournalPath = "auto",
+) -> None:
+    """List this user's unfinished uploads, those under way included."""
+    from . import unfinished
+
+    _run(lambda: unfinished.list_uploads(journal, as_json=json))
+
+
+@uploads.command("abort")
+def uploads_abort(upload_id: UploadId, journal: JournalPath = "auto", endpoint: Endpoint = None) -> None:
+    """Clear an unfinished upload away, on the cluster too."""
+    from . import unfinished
+
+    _run(lambda: unfinished.abort(upload_id, endpoint, journal))
+
+
+@uploads.command("gc")
+def uploads_gc(
+    older_than: Annotated[str, typer.Option(help="Of which nothing was noted for so long, as in 30m, 2h, 1d.")] = "2h",
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; else it is only shown.")] = False,
+    journal: JournalPath = "auto",
+    endpoint: Endpoint = None,
+) -> None:
+    """Abort all unfinished uploads that are older."""
+    from . import unfinished
+
+    _run(lambda: unfinished.collect(older_than, endpoint, journal, yes=yes))
 
 
 app.command("put", no_args_is_help=True, help="The same as cp.")(cp)
@@ -136,6 +210,8 @@ def mock(
     json: Annotated[bool, typer.Option("--json", help="The first line of stdout tells the addresses as JSON.")] = False,
 ) -> None:
     """Run a mock AIStore cluster on this machine until Ctrl-C."""
+    from . import commands
+
     options = commands.MockOptions(
         port=port,
         targets=targets,
@@ -164,7 +240,15 @@ def demo_command(
     progress: ProgressChoice = Progress.auto,
 ) -> None:
     """Upload a file to a mock cluster inside this process, prove it, and show what it cost."""
+    from . import demo
+
     _run(lambda: demo.run(file, size, progress))
+
+
+@app.command("bench")
+@functools.wraps(bench)
+def bench_command(**options: Any) -> None:
+    _run(lambda: bench(**options))
 
 
 def _run(command: Callable[[], Status]) -> NoReturn:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from os.path import basename
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from rich.progress import Progress as RichProgress
-from rich.table import Table
 
 from .._sizes import format_size
-from .._upload import ProgressEvent, Receipt
-from ..mock import Cluster
 
+if TYPE_CHECKING:
+    from .._upload import ProgressEvent, Receipt
+    from ..mock import Cluster
+
+FILE_WIDTH = 160  # of a table that goes to a file or a pipe, which has no width of its own
 LINE_EVERY = 30.0  # seconds between lines where there is no terminal; CI logs are read by people, too
 
 
@@ -64,6 +66,10 @@ def show_receipt(receipt: Receipt, *, as_json: bool) -> None:
     print(receipt.to_json() if as_json else str(receipt), flush=True)
 
 
+def show_json(value: dict[str, object]) -> None:
+    print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
 def show_cluster(cluster: Cluster, *, control: str | None, as_json: bool) -> None:
     targets = [target.url for target in cluster.targets]
     if as_json:
@@ -89,6 +95,10 @@ def bar_of(choice: Progress, source: str) -> Iterator[Callable[[ProgressEvent], 
     if choice is Progress.auto:
         choice = Progress.bar if console.is_terminal else Progress.plain
     if choice is Progress.bar:
+        # Here, not above: `fastmpu --help` has no bar.
+        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+        from rich.progress import Progress as RichProgress
+
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -99,7 +109,13 @@ def bar_of(choice: Progress, source: str) -> Iterator[Callable[[ProgressEvent], 
         with RichProgress(*columns, console=console) as bar:
             task = bar.add_task(escape(basename(source)), total=None)
 
+            taken_over = 0
+
             def on_progress(event: ProgressEvent) -> None:
+                nonlocal taken_over
+                if event.resumed > taken_over:
+                    taken_over = event.resumed
+                    bar.reset(task, total=event.total, completed=taken_over)  # so that no rate counts it
                 label = (
                     escape(basename(source)) if event.stage == "send" else f"{escape(basename(source))} ({event.stage})"
                 )
@@ -129,9 +145,14 @@ class PlainLines:
 
 
 def show_table(title: str, columns: list[str], rows: list[list[str]], caption: str) -> None:
+    from rich.table import Table  # here, not above: `fastmpu --help` has no table of ours
+
     table = Table(title=escape(title), caption=escape(caption), title_justify="left", caption_justify="left")
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right")
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = FILE_WIDTH
+    console.print(table)

@@ -16,11 +16,12 @@ from ..errors import (
 
 
 class Status(IntEnum):
-    """What the shell sees. 3 is kept for uploads that can be resumed."""
+    """What the shell sees."""
 
     done = 0
     failed = 1
     usage = 2
+    resumable = 3
     integrity = 4
     source_changed = 5
     unreachable = 6
@@ -28,8 +29,8 @@ class Status(IntEnum):
     @staticmethod
     def explained() -> str:
         return (
-            "0 all done, 1 something failed, 2 bad usage, 4 the object is not what was sent, 5 the source changed, "
-            "6 cluster not reachable or not authorised, 130 interrupted"
+            "0 all done, 1 something failed, 2 bad usage, 3 stopped and can be resumed, 4 the object is not what was "
+            "sent, 5 the source changed, 6 cluster not reachable or not authorised, 130 interrupted"
         )
 
 

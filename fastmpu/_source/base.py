@@ -79,6 +79,11 @@ class Source(ABC):
     def reading(self) -> Reading:
         """How windows are read now. A file that began with "mmap" goes on with "pread" once a writer has come."""
 
+    @property
+    def identity(self) -> tuple[int, ...] | None:
+        """Numbers by which a later process knows the same bytes again; None for what no later process can have."""
+        return None
+
     @abstractmethod
     def open_part(self, offset: int, length: int) -> PartReader:
         """A reader for these bytes; the caller closes it (it is a context manager)."""

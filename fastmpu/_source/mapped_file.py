@@ -75,6 +75,10 @@ class File(Source):
     def reading(self) -> Reading:
         return "pread" if self._lease is None else "mmap"
 
+    @property
+    def identity(self) -> tuple[int, ...]:
+        return tuple(self._identity)
+
     def open_part(self, offset: int, length: int) -> FilePart:
         check_range(offset, length, 0, self.size)
         with self._guard:

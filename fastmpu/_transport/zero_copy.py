@@ -51,6 +51,9 @@ class ZeroCopyTransport(httpx.BaseTransport):
     waited for. Raises httpx's own errors, `Cancelled`, `ShortBody`, and as they are those that a body raises.
     """
 
+    keeps_records = True
+    """Each request's Exchange is exact, so that nobody has to assume the worst."""
+
     def __init__(
         self,
         *,

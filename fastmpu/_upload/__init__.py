@@ -7,5 +7,17 @@ from .progress import ProgressEvent
 from .receipt import PartReceipt, Receipt
 from .retry import RetryPolicy
 from .uploader import upload
+from .uploads import UnfinishedUpload, abort_upload, resume, unfinished_uploads
 
-__all__ = ["PartReceipt", "ProgressEvent", "Receipt", "RetryPolicy", "UploadOptions", "upload"]
+__all__ = [
+    "PartReceipt",
+    "ProgressEvent",
+    "Receipt",
+    "RetryPolicy",
+    "UnfinishedUpload",
+    "UploadOptions",
+    "abort_upload",
+    "resume",
+    "unfinished_uploads",
+    "upload",
+]

@@ -15,7 +15,7 @@ from .._sizes import parse_size
 from ..errors import UsageError
 from .retry import RetryPolicy
 
-Engine = Literal["auto", "thread", "inline"]
+Engine = Literal["auto", "thread", "process", "inline"]
 ChecksumChoice = Literal["auto", "crc32c", "xxhash", "none"]
 Verify = Literal["none", "size", "head", "probe", "read"]
 Reading = Literal["auto", "mmap", "pread"]
@@ -24,8 +24,10 @@ OnError = Literal["abort", "keep"]
 OnChange = Literal["error", "prefix"]
 PartChecksum = Literal["none", "sha256"]
 Fence = Literal["answer", "network"]
+Resume = Literal["auto", "never", "require"]
 
 MAX_CONCURRENCY = 1024
+MAX_PROCESSES = 256
 _CHOICES: dict[str, tuple[str, ...]] = {
     "engine": get_args(Engine),
     "checksum": get_args(ChecksumChoice),
@@ -36,6 +38,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "on_change": get_args(OnChange),
     "part_checksum": get_args(PartChecksum),
     "fence": get_args(Fence),
+    "resume": get_args(Resume),
 }
 
 
@@ -43,22 +46,28 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 class UploadOptions:
     """`part_size`: bytes, "64MiB", or "auto"; larger parts cost fewer requests, smaller ones spread better.
     `multipart_threshold`: sources up to this size go as one plain PUT. `max_concurrency`: requests in flight. `engine`:
-    "thread", or "inline" to do all in the caller's thread, one part after the other. `checksum`: what is computed while
-    sending. CRC32C ("auto") is what the proof by HEAD needs; "xxhash" adds each part's XXH64 to the receipt (and is
-    what plain PUTs are checked with); "none" leaves only the size to be proved. `verify`: "head" compares size and
+    "thread"; "process" to hash and send in `processes` workers, by default one for each usable core, which takes a file
+    and a client without a `transport` or `ssl_context` of its own; "inline" to do all in the caller's thread, one part
+    after the other; "auto" takes threads unless SHA-256 or TLS make many cores worth it. `checksum`: what is computed
+    while sending. CRC32C ("auto") is what the proof by HEAD needs; "xxhash" adds each part's XXH64 to the receipt (and
+    is what plain PUTs are checked with); "none" leaves only the size to be proved. `verify`: "head" compares size and
     checksum with the cluster's own, "read" reads the object back, "size" compares only the size, "none" nothing.
     `read`: how files are read. `mode="create"`: refuse an object that exists (looked up first, so not atomic).
     `on_error="keep"`: leave the parts of a failed upload on the cluster instead of aborting. `retry`: for requests that
     the cluster refused in so many words, or that never reached it. `on_change="prefix"`: a file that only grows is
     fine, as logs do; what it had when it was opened is uploaded. `part_checksum="sha256"`: the cluster checks each part
     before it records it; costs SHA-256 here and there. `fence`: what ends an attempt without an answer, see
-    docs/reliability.md. `deadline`: seconds for all of it.
+    docs/reliability.md. `journal`: where uploads in parts are noted, so that they can go on after a crash: "auto" is
+    `$XDG_STATE_HOME/fastmpu`, else a path of a database; "off"; "required" fails where "auto" would go on without.
+    `resume`: go on with an unfinished upload of the same file to the same object, "never", or "require" it. `deadline`:
+    seconds for all of it.
     """
 
     part_size: int | str = "auto"
     multipart_threshold: int | str = "auto"
     max_concurrency: int = 16
     engine: Engine = "auto"
+    processes: int | None = None
     checksum: ChecksumChoice = "auto"
     verify: Verify = "head"
     read: Reading = "auto"
@@ -67,6 +76,8 @@ class UploadOptions:
     on_change: OnChange = "error"
     part_checksum: PartChecksum = "none"
     fence: Fence = "answer"
+    journal: str = "auto"
+    resume: Resume = "auto"
     deadline: float | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
@@ -81,11 +92,22 @@ class UploadOptions:
         for name in ("part_size", "multipart_threshold"):
             if getattr(self, name) != "auto":
                 object.__setattr__(self, name, _size(getattr(self, name), name))
+        if isinstance(self.journal, os.PathLike):
+            object.__setattr__(self, "journal", os.fspath(self.journal))
+        if not isinstance(self.journal, str) or not self.journal or "\0" in self.journal:
+            raise UsageError(f"journal={self.journal!r}: use 'auto', 'required', 'off', or the path of a database")
+        if self.resume == "require" and self.journal == "off":
+            raise UsageError("resume='require' needs a journal: leave journal at 'auto', or give its path")
         if not isinstance(self.retry, RetryPolicy):
             raise UsageError(f"retry={self.retry!r}: it must be a RetryPolicy, as in RetryPolicy(attempts=3)")
         limit = self.deadline
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit > 0):
             raise UsageError(f"deadline={limit!r}: it must be a number of seconds above 0")
+        workers = self.processes
+        if workers is not None and (
+            isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= MAX_PROCESSES
+        ):
+            raise UsageError(f"processes={workers!r}: it must be an int from 1 to {MAX_PROCESSES}")
         count = self.max_concurrency
         if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_CONCURRENCY:
             raise UsageError(f"max_concurrency={count!r}: it must be an int from 1 to {MAX_CONCURRENCY}")
@@ -122,4 +144,4 @@ def _number(kind: Callable[[str], Any]) -> Callable[[str, str], Any]:
     return read
 
 
-_NUMBERS = {"max_concurrency": _number(int), "deadline": _number(float)}
+_NUMBERS = {"max_concurrency": _number(int), "processes": _number(int), "deadline": _number(float)}

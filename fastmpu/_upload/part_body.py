@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 
 from .._checksum import Checksum, new_checksum
@@ -29,22 +30,23 @@ class PartBody(Body):
         on_piece: Callable[[], object] | None = None,
     ):
         self.length = part.length
+        self.part = part
+        self.names = checksums
         self.checksums: dict[str, Checksum] = {}
         self._source = source
-        self._part = part
-        self._names = checksums
         self._on_piece = on_piece
+        self._elsewhere: dict[str, str] | None = None
 
     def pieces(self, in_memory: bool) -> Iterator[Piece]:
-        self.checksums = {name: new_checksum(name) for name in self._names}
+        self.checksums = {name: new_checksum(name) for name in self.names}
         updates = [each.update for each in self.checksums.values()]
 
         def update(view: memoryview) -> None:
             for each in updates:
                 each(view)
 
-        at, end = self._part.offset, self._part.offset + self._part.length
-        with self._source.open_part(at, self._part.length) as reader:
+        at, end = self.part.offset, self.part.offset + self.part.length
+        with self._source.open_part(at, self.part.length) as reader:
             # A file goes from the page cache to the socket inside the kernel, unless TLS has to see the bytes.
             fileno = None if in_memory else reader.fileno
             most = FILE_PIECE if fileno is not None else HASH_WINDOW
@@ -62,5 +64,14 @@ class PartBody(Body):
                 if self._on_piece is not None:
                     self._on_piece()
 
+    def sent_elsewhere(self, hexdigests: dict[str, str] | None) -> None:
+        """Another process has sent it, and these are its checksums; None: it has not told them."""
+        self._elsewhere = hexdigests
+
     def hexdigests(self) -> dict[str, str]:
+        """Where nobody told them, as a process that died before it could, the part is read once more."""
+        if self._elsewhere is not None:
+            return self._elsewhere
+        if len(self.checksums) < len(self.names):
+            deque(self.pieces(in_memory=True), maxlen=0)
         return {name: each.hexdigest() for name, each in self.checksums.items()}

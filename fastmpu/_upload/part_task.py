@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from .._checksum import new_checksum
 from .._plan import PartRange
@@ -34,6 +34,9 @@ from .receipt import PartReceipt
 from .retry import RetryBudget
 from .throttle import Throttle
 
+if TYPE_CHECKING:
+    from .process_transport import ProcessTransport
+
 T = TypeVar("T")
 
 # What is computed over each part while it is sent, by the option `checksum`. CRC32C is the one that combines.
@@ -49,6 +52,8 @@ class Job:
     cancel: CancelFlag
     budget: RetryBudget
     throttle: Throttle
+    processes: ProcessTransport | None = None
+    """Sends the parts in the client's stead."""
 
 
 class PartTask:
@@ -58,6 +63,7 @@ class PartTask:
         self.part = part
         self.exchange = Exchange()
         self.attempts = 0
+        self.bytes_sent = 0
         self._job = job
         self._mpu = mpu
         self._body = PartBody(job.source, part, PART_CHECKSUMS[job.options.checksum], on_piece)
@@ -71,16 +77,22 @@ class PartTask:
         headers = {}
         if self._job.options.part_checksum == "sha256":
             # The server compares before it records (protocol 5.3); the header goes first, so this reads the part twice.
-            headers["x-amz-content-sha256"] = hash_range(self._job.source, self.part, "sha256")
+            headers["x-amz-content-sha256"] = self._hash("sha256")
 
         def put() -> None:
             self.attempts += 1
             self.exchange = Exchange()
             try:
                 self._mpu.put_part(
-                    self.part.number, self._body, headers=headers, exchange=self.exchange, cancel=self._job.cancel
+                    self.part.number,
+                    self._body,
+                    headers=headers,
+                    exchange=self.exchange,
+                    cancel=self._job.cancel,
+                    transport=self._job.processes,
                 )
             finally:
+                self.bytes_sent += self.exchange.handed
                 self.attempts += self.exchange.resent  # below us, after a 401: also a reason to look at the part
 
         try:
@@ -96,6 +108,10 @@ class PartTask:
             ) from error
         self._job.source.check()
         return self.receipt()
+
+    def _hash(self, kind: str) -> str:
+        there = None if self._job.processes is None else self._job.processes.hash_range(self.part, kind)
+        return there or hash_range(self._job.source, self.part, kind)
 
     def receipt(self) -> PartReceipt:
         """After the part was stored, however that became known."""

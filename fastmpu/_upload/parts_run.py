@@ -5,21 +5,29 @@ what is doubtful, when to give up. Workers (see workers.py) each send one part a
 body and attempt. What they find out comes home through `_outcomes`, the only queue. Shared besides: the source and the
 upload's ledger (their modules say how), and the job's cancel flag, throttle and budget, which have a lock each.
 
+An upload of an earlier job goes on by its `Recall`: what that job acknowledged is done, and of what it began without
+an acknowledgement the gap probe tells how much is stored. If that is neither all nor nothing, the first gap is sent
+alone, and the cluster is asked again: whatever lies before a gap is stored, whatever is one is not.
+
 A part is a descriptor until a worker reads it; bytes never travel between threads.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from concurrent.futures import Executor, Future
 from queue import Empty, SimpleQueue
 
 from .._plan import Plan
 from ..ais import MultipartUpload
-from ..errors import AmbiguousPartError, Cancelled, UploadError, UploadLostError
-from .fence import StartAgain, settle
-from .part_task import Job, PartTask
+from ..ais.states import PartEvent
+from ..errors import AmbiguousPartError, Cancelled, ResumeError, UploadError, UploadLostError
+from .fence import StartAgain, ask, settle
+from .job_log import JobLog
+from .part_task import PART_CHECKSUMS, Job, PartTask, hash_range
 from .progress import ProgressMeter
+from .recall import Recall
 from .receipt import PartReceipt
 from .workers import executor
 
@@ -27,19 +35,28 @@ from .workers import executor
 class PartsRun:
     """Sends the parts of `plan` under `mpu`'s upload id. `send()` once."""
 
-    def __init__(self, job: Job, plan: Plan, mpu: MultipartUpload, meter: ProgressMeter):
+    def __init__(
+        self, job: Job, plan: Plan, mpu: MultipartUpload, meter: ProgressMeter, log: JobLog, recalled: Recall | None
+    ):
         self._job = job
         self._plan = plan
         self._mpu = mpu
         self._meter = meter
+        self._log = log
         self._waiting = deque(plan.send_order())
         self._running: dict[Future[PartReceipt], PartTask] = {}
         self._outcomes: SimpleQueue[Future[PartReceipt]] = SimpleQueue()
         self._unknown: dict[int, AmbiguousPartError] = {}
         self._tasks: dict[int, PartTask] = {}  # of the unknown parts
         self._done: dict[int, PartReceipt] = {}
+        self._doubtful: set[int] = set()  # begun by an earlier job
+        self._alone: int | None = None  # the gap that is sent before the cluster is asked again
         self.probes = 0
+        self.bytes_sent = 0
         self.settled: set[int] = set()  # parts whose fate only a gap probe told
+
+        if recalled is not None:
+            self._take_over(recalled)
 
     @property
     def under_way(self) -> int:
@@ -58,14 +75,16 @@ class PartsRun:
         Raises StartAgain if the upload id is of no more use; whatever else stopped a part goes through.
         """
         options = self._job.options
-        workers = executor(options.engine, min(options.max_concurrency, len(self._waiting)))
+        workers = executor(options.engine, min(options.max_concurrency, len(self._waiting) + len(self._doubtful) or 1))
         try:
-            while self._waiting or self._running or self._unknown:
+            while self._waiting or self._running or self._unknown or self._doubtful:
                 self._start_some(workers)
                 if self._running:
                     self._take(self._next_outcome())
                 elif self._unknown:
                     self._settle()
+                elif self._doubtful:
+                    self._locate()
         except UploadLostError as error:
             self._job.cancel.set()
             raise StartAgain(error) from error
@@ -74,6 +93,7 @@ class PartsRun:
             raise
         finally:
             workers.shutdown(wait=True, cancel_futures=True)
+            self.bytes_sent += sum(task.bytes_sent for task in self._running.values())
         return tuple(self._done[number] for number in sorted(self._done))
 
     def _start_some(self, workers: Executor) -> None:
@@ -81,13 +101,10 @@ class PartsRun:
         # bucket's type (protocol 5.3), and HEAD proves the object. And nothing while a part's fate is unknown.
         # Inline, `submit` is the sending: one at a time, so that a failure is seen before the next one starts.
         most = 1 if self._job.options.engine == "inline" else self._job.throttle.limit
-        while (
-            self._waiting
-            and not self._unknown
-            and len(self._running) < most
-            and (self._waiting[0] != 1 or self._done or len(self._plan.parts) == 1)
-        ):
+        while self._waiting and not self._unknown and len(self._running) < most and self._may_start(self._waiting[0]):
             number = self._waiting.popleft()
+            self._alone = None
+            self._log.begin(number, itertools.islice(self._waiting, self._job.options.max_concurrency))
             # Inline, the thread that sends is the one that may tell progress.
             on_piece = self._meter.tick if self._job.options.engine == "inline" else None
             task = PartTask(self._job, self._mpu, self._plan.parts[number - 1], on_piece)
@@ -98,13 +115,19 @@ class PartsRun:
             self._running[future] = task
             future.add_done_callback(self._outcomes.put)
 
+    def _may_start(self, number: int) -> bool:
+        if self._doubtful:
+            return number == self._alone
+        return number != 1 or bool(self._done) or len(self._plan.parts) == 1
+
     def _next_outcome(self) -> Future[PartReceipt]:
         cancel = self._job.cancel
-        intervals = [each for each in (self._meter.interval, cancel.interval) if each is not None]
         while True:
+            intervals = (self._meter.interval, cancel.interval, self._log.interval)
             try:
-                return self._outcomes.get(timeout=min(intervals, default=None))
+                return self._outcomes.get(timeout=min((each for each in intervals if each is not None), default=None))
             except Empty:
+                self._log.tick()
                 self._meter.tick()
                 if cancel.is_set():
                     raise Cancelled("stopped while parts were in flight") from None
@@ -114,16 +137,77 @@ class PartsRun:
         try:
             receipt = future.result()
         except AmbiguousPartError as error:
-            del self._running[future]
+            self._ended(future)
             self._unknown[task.part.number] = error
             self._tasks[task.part.number] = task
         else:
-            del self._running[future]
+            self._ended(future)
             self._acknowledged(receipt)
+
+    def _ended(self, future: Future[PartReceipt]) -> None:
+        self.bytes_sent += self._running.pop(future).bytes_sent
 
     def _acknowledged(self, receipt: PartReceipt) -> None:
         self._done[receipt.number] = receipt
+        self._log.acknowledged(receipt.number, receipt.checksums)
         self._meter.acknowledged(receipt.length)
+
+    # --- an earlier job's parts ---------------------------------------------------------------------------------------
+
+    def _take_over(self, recalled: Recall) -> None:
+        for number, checksums in recalled.acknowledged.items():
+            self._done[number] = self._stored_before(number, checksums)
+            self._meter.taken_over(self._done[number].length)
+        self._doubtful = set(recalled.begun)
+        self.settled |= self._doubtful  # who sent what is not certain: looked at when the object is complete
+        self._waiting = deque(number for number in self._waiting if number not in recalled.noted)
+
+    def _stored_before(self, number: int, checksums: dict[str, str]) -> PartReceipt:
+        part = self._plan.parts[number - 1]
+        return PartReceipt(number, part.offset, part.length, checksums, attempts=0, seconds=0.0)
+
+    def _locate(self) -> None:
+        """Ask what the cluster has of the doubtful parts; nothing is in flight."""
+        self.probes += 1
+        probe = ask(self._mpu, self._job.cancel)
+        found = None if probe is None else probe.count - len(self._done)
+        if probe is None or found is None or not 0 <= found <= len(self._doubtful):
+            raise self._contradiction(f"it answered {probe}")
+        gap = probe.contiguous + 1
+        if found == len(self._doubtful):
+            self._found(self._doubtful, stored=True)
+        elif found == 0:
+            self._found(self._doubtful, stored=False)
+        elif gap in self._doubtful or gap in self._waiting:
+            self._found({number for number in self._doubtful if number < gap}, stored=True)
+            self._found(self._doubtful & {gap}, stored=False)
+            self._waiting.remove(gap)
+            self._waiting.appendleft(gap)
+            self._alone = gap
+        else:
+            raise self._contradiction(f"part {gap} is acknowledged, and it has none")
+
+    def _found(self, numbers: set[int], *, stored: bool) -> None:
+        for number in sorted(numbers):
+            self._mpu.ledger.end(number, PartEvent.FOUND_STORED if stored else PartEvent.FOUND_MISSING)
+            if stored:
+                kinds = PART_CHECKSUMS[self._job.options.checksum]
+                part = self._plan.parts[number - 1]
+                checksums = {kind: hash_range(self._job.source, part, kind) for kind in kinds}
+                self._acknowledged(self._stored_before(number, checksums))
+        self._doubtful = self._doubtful - numbers
+        if not stored:
+            open_ones = numbers | set(self._waiting)
+            self._waiting = deque(number for number in self._plan.send_order() if number in open_ones)
+
+    def _contradiction(self, what: str) -> StartAgain:
+        known = f"{len(self._done)} parts acknowledged and {len(self._doubtful)} begun"
+        return StartAgain(
+            ResumeError(
+                f"{self._mpu.uri}: what the cluster has does not fit the journal's {known}: {what}",
+                **self._mpu.ledger.names(),
+            )
+        )
 
     def _settle(self) -> None:
         self.probes += 1

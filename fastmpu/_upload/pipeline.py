@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from .._checksum import combine_all
 from .._plan import Plan
@@ -26,21 +26,28 @@ from ..errors import (
     NotAIStoreError,
     RedirectRefusedError,
     RestartsExhaustedError,
+    ResumeError,
     TransportError,
     UploadError,
     UploadLostError,
 )
 from .cancel import CancelEvent, CancelFlag
 from .config import UploadOptions
-from .fence import StartAgain, probe_parts
-from .part_task import Job, with_retries
+from .fence import StartAgain, ask, probe_parts
+from .job_log import JobLog
+from .part_task import PART_CHECKSUMS, Job, hash_range, with_retries
 from .parts_run import PartsRun
+from .process_end import wait_until_over
 from .progress import OnProgress, ProgressMeter
+from .recall import NotRecalled, Recall, recall, refused
 from .receipt import PartReceipt, Receipt
 from .retry import RetryBudget
 from .throttle import Throttle
 from .verify import Expected, patiently, remove_if_ours, verify
 from .whole_put import WholePut
+
+if TYPE_CHECKING:
+    from .process_transport import ProcessTransport
 
 logger = logging.getLogger("fastmpu")
 
@@ -65,6 +72,9 @@ class Sender(Protocol):
     @property
     def attempts(self) -> int: ...
 
+    @property
+    def bytes_sent(self) -> int: ...
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -87,12 +97,16 @@ class Upload:
         options: UploadOptions,
         on_progress: OnProgress | None,
         cancel: CancelEvent | None,
+        log: JobLog,
+        processes: ProcessTransport | None = None,
     ):
         self._source = source
         self._target = target
         self._plan = plan
         self._options = options
         self._event = cancel
+        self._log = log
+        self._processes = processes
         self._began = time.monotonic()
         self._sender: Sender | None = None
         self._meter = ProgressMeter(plan.size, on_progress, lambda: self._sender.under_way if self._sender else 0)
@@ -101,8 +115,10 @@ class Upload:
         self._attempts = 0
         self._probes = 0
         self._restarts = 0
+        self._bytes_sent = 0
         self._upload_id: str | None = None  # the latest
         self._leftovers: list[MultipartUpload] = []
+        self._recalled_once = False
         self._deleted: IntegrityError | None = None  # why the first object was taken away again
 
     def run(self) -> Receipt:
@@ -136,6 +152,7 @@ class Upload:
                 break
             except IntegrityError as error:
                 removed = remove_if_ours(self._target, stored.expected)
+                self._log.ended("lost", stored.upload_id)
                 if self._deleted is not None or not removed:
                     self._tell(error, f"{self._target.uri}: the damaged object was {'deleted' if removed else 'left'}")
                     raise
@@ -147,6 +164,7 @@ class Upload:
                     error, f"{self._target.uri} is there, but was not verified: read it back before you trust it"
                 )
                 raise
+        self._log.ended("done", stored.upload_id)
         self._meter.enter("done")
         return Receipt(
             uri=self._target.uri,
@@ -161,6 +179,8 @@ class Upload:
             attempts=self._attempts,
             probes=self._probes,
             restarts=self._restarts,
+            resumed=sum(not part.attempts for part in stored.parts),
+            bytes_sent=self._bytes_sent,
             read=self._source.reading,
             engine=self._options.engine,
             max_concurrency=self._options.max_concurrency,
@@ -172,7 +192,7 @@ class Upload:
         if left is not None:
             left = max(0.0, left - (time.monotonic() - self._began))
         cancel = CancelFlag(self._event, left)
-        return Job(self._source, self._options, cancel, self._budget, self._throttle)
+        return Job(self._source, self._options, cancel, self._budget, self._throttle, self._processes)
 
     def _whole(self) -> Stored:
         put = WholePut(self._job(), self._plan, self._target, self._meter)
@@ -181,20 +201,33 @@ class Upload:
             checksum, version = put.send()
         finally:
             self._attempts += put.attempts
+            self._bytes_sent += put.bytes_sent
         self._meter.acknowledged(self._plan.size)
         return Stored(Expected(self._plan.size, checksum, version=version))
 
     # --- in parts -----------------------------------------------------------------------------------------------------
 
     def _in_parts(self) -> Stored:
+        recalled = self._recall()
         while True:
             job = self._job()
             mpu = self._target.multipart_upload()
-            with_retries(mpu.create, job, repeatable=True)
+            if recalled is None:
+                with_retries(mpu.create, job, repeatable=True)
+                assert mpu.upload_id is not None
+                self._log.opened(mpu.upload_id)
+            else:
+                mpu.take_over(recalled.entry.upload_id, recalled.acknowledged, recalled.begun)
+                self._log.took_over(recalled.row, recalled.entry, recalled.noted)
             self._upload_id = mpu.upload_id
             try:
-                return self._under(mpu, job)
+                return self._under(mpu, job, recalled)
             except StartAgain as again:
+                if recalled is not None and self._options.resume == "require":
+                    self._log.ended("abort-pending", mpu.upload_id)
+                    raise refused(str(again), self._target.uri) from again.cause
+                recalled = None
+                self._log.ended("abort-pending" if again.abort else "lost", mpu.upload_id)
                 # An attempt of the old upload may still be alive: its abort waits until the end of the job.
                 if again.abort:
                     self._leftovers.append(mpu)
@@ -210,27 +243,104 @@ class Upload:
                     self._abort(mpu, error)
                 raise
 
-    def _under(self, mpu: MultipartUpload, job: Job) -> Stored:
+    def _recall(self) -> Recall | None:
+        """An earlier job's upload to go on with. Once: what is started again is started afresh."""
+        if self._options.resume == "never" or self._recalled_once:
+            return None
+        self._recalled_once = True
+        try:
+            recalled = recall(self._log, self._source, self._plan)
+        except NotRecalled as reason:
+            if self._options.resume == "require":
+                raise refused(str(reason), self._target.uri) from None
+            logger.info("%s: starting afresh: %s", self._target.uri, reason)
+            return None
+        logger.info(
+            "%s: going on with upload %s: %d parts are acknowledged",
+            self._target.uri,
+            recalled.entry.upload_id,
+            len(recalled.acknowledged),
+        )
+        return recalled
+
+    def _under(self, mpu: MultipartUpload, job: Job, recalled: Recall | None) -> Stored:
         """One try, under one upload id."""
         opened = time.monotonic()
-        run = PartsRun(job, self._plan, mpu, self._meter)
+        if recalled is not None:
+            done = self._finished_before(mpu, job, recalled)
+            if done is not None:
+                return done
+            # By the wall clock, the only one that outlives a process; set back, it tells nothing.
+            opened -= recalled.age if recalled.age >= 0 else OLD_UPLOAD + 1
+        run = PartsRun(job, self._plan, mpu, self._meter, self._log, recalled)
         self._sender = run
         try:
             parts = run.send()
         finally:
             self._attempts += run.attempts
             self._probes += run.probes
+            self._bytes_sent += run.bytes_sent
         self._source.check()
-        crc = combine_all((int(part.checksums["crc32c"], 16), part.length) for part in parts if part.checksums)
-        checksum = f"crc32c:{crc:08x}" if self._options.checksum != "none" else ""
+        checksum = _combined(parts) if self._options.checksum != "none" else ""
         assert mpu.upload_id is not None
         expected = Expected(self._plan.size, checksum, mpu.upload_id, len(parts))
         self._meter.enter("complete")
+        self._log.completing()
         self._complete(mpu, expected, job.cancel)
         # Who was sent more than once, or was doubtful, may be a hole; old uploads may have been cleaned up meanwhile.
         old = time.monotonic() - opened > OLD_UPLOAD
         doubtful = tuple(part for part in parts if part.attempts > 1 or part.number in run.settled or old)
         return Stored(expected, mpu.upload_id, parts, doubtful)
+
+    def _finished_before(self, mpu: MultipartUpload, job: Job, recalled: Recall) -> Stored | None:
+        """What the earlier job left, when nothing of it is under way any more: the object, if it came that far; None
+        for an upload to go on with. StartAgain if the cluster has neither."""
+        endpoint = self._target.bucket.client.endpoint
+        ports = {member.port for member in endpoint.cluster_map().members}
+        entry = recalled.entry
+        self._meter.tick()
+        if not wait_until_over(entry.boot, entry.updated, ports, job.cancel):
+            raise Cancelled("stopped while the earlier job's requests were coming to their end")
+        self._probes += 1
+        try:
+            probe = ask(mpu, job.cancel)
+        except UploadLostError as error:
+            stored = self._as_stored(recalled)
+            if stored is None or not self._is_there(stored.expected):
+                raise StartAgain(error, abort=False) from error
+            logger.info("%s was completed by the earlier job", self._target.uri)
+            return stored
+        least = len(recalled.acknowledged)
+        if probe is None or not least <= probe.count <= least + len(recalled.begun):
+            # Parts that nobody noted must not be sent again (protocol H1), and which they are cannot be told.
+            raise StartAgain(
+                ResumeError(
+                    f"upload {mpu.upload_id} of {self._target.uri}: the journal has {least} parts acknowledged and "
+                    f"{len(recalled.begun)} begun, and the cluster {probe}",
+                    **mpu.ledger.names(),
+                )
+            )
+        return None
+
+    def _as_stored(self, recalled: Recall) -> Stored | None:
+        """The object as the earlier job would have made it, hashed here where its notes end; None if what is there
+        cannot be it."""
+        try:
+            props = self._target.head()
+        except FastMPUError:
+            return None
+        kinds = PART_CHECKSUMS[self._options.checksum]
+        if props.size != self._plan.size or props.checksum_type != "crc32c" or not kinds:
+            return None
+        parts = []
+        for part in self._plan.parts:
+            noted = recalled.acknowledged.get(part.number)
+            checksums = noted or {kind: hash_range(self._source, part, kind) for kind in kinds}
+            parts.append(PartReceipt(part.number, part.offset, part.length, checksums, attempts=0, seconds=0.0))
+        self._source.check()
+        self._meter.taken_over(self._plan.size)
+        expected = Expected(self._plan.size, _combined(parts), recalled.entry.upload_id, len(parts))
+        return Stored(expected, recalled.entry.upload_id, tuple(parts), tuple(parts))
 
     def _complete(self, mpu: MultipartUpload, expected: Expected, cancel: CancelFlag) -> None:
         """Once. If its answer is missing, the object itself is asked, and never `complete` again (protocol H5)."""
@@ -299,7 +409,9 @@ class Upload:
         """Leave no parts behind; the error that brought us here stays the one that is raised."""
         try:
             _insisting(mpu.abort)
+            self._log.ended("aborted", mpu.upload_id)
         except NOT_DONE as failure:
+            self._log.ended("abort-pending", mpu.upload_id)
             self._tell(error, f"upload {mpu.upload_id} of {self._target.uri} could not be aborted: {failure}")
 
     @staticmethod
@@ -329,6 +441,11 @@ class Upload:
             for note in getattr(error, "__notes__", ()):  # as of an abort that failed
                 why.add_note(note)
         return why
+
+
+def _combined(parts: Sequence[PartReceipt]) -> str:
+    crc = combine_all((int(part.checksums["crc32c"], 16), part.length) for part in parts)
+    return f"crc32c:{crc:08x}"
 
 
 def _insisting(end: Callable[[], T]) -> T:

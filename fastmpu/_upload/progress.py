@@ -19,7 +19,8 @@ INTERVAL = 0.1  # seconds between events, at least; ten a second is more than an
 @dataclass(frozen=True)
 class ProgressEvent:
     """`total`, `sent`, `acked` in bytes; the latter two never go back. `sent` has left this process, `acked` was
-    acknowledged by the cluster. `stage`: "send", "complete", "verify" or "done". `elapsed` in seconds.
+    acknowledged by the cluster; both begin at `resumed`, what an earlier job had stored, which no rate should count.
+    `stage`: "send", "complete", "verify" or "done". `elapsed` in seconds.
     """
 
     total: int
@@ -27,6 +28,7 @@ class ProgressEvent:
     acked: int
     stage: str
     elapsed: float
+    resumed: int = 0
     files_done: int = 0
     files_total: int = 1
 
@@ -47,6 +49,7 @@ class ProgressMeter:
         self._acked = 0
         self._sent = 0
         self._told = 0
+        self._resumed = 0
         self._stage = "send"
 
     @property
@@ -54,13 +57,18 @@ class ProgressMeter:
         """How often `tick` is wanted, in seconds; None: not at all."""
         return INTERVAL if self._on_progress is not None else None
 
+    def taken_over(self, length: int) -> None:
+        """So much was stored before this job."""
+        self._resumed += length
+        self._acked += length
+
     def acknowledged(self, length: int) -> None:
         self._acked += length
         self.tick()
 
     def restart(self) -> None:
         """Everything is sent again; what was told stays told."""
-        self._acked = 0
+        self._acked = self._resumed = 0
         self.enter("send")
 
     def enter(self, stage: str) -> None:
@@ -81,6 +89,7 @@ class ProgressMeter:
             acked=self._told,
             stage=self._stage,
             elapsed=now - self._began,
+            resumed=self._resumed,
             files_done=int(self._stage == "done"),
         )
         try:

@@ -28,7 +28,8 @@ class Receipt:
     `checksum="none"`. `verified`: the level that was really reached ("none", "size", "head", "probe", "read"). `parts`
     is empty for a plain PUT, `upload_id` too. `read`: how the source was read last ("mmap", "pread", "memory").
     `attempts`: requests that carried data. `probes`: gap probes, after parts without an answer. `restarts`: new upload
-    ids after the first. `seconds` of wall time from the first request to the proof.
+    ids after the first. `resumed`: parts that an earlier job had stored; their `attempts` are 0. `bytes_sent`: in
+    the bodies of all attempts of this job. `seconds` of wall time from the first request to the proof.
     """
 
     uri: str
@@ -43,6 +44,8 @@ class Receipt:
     attempts: int
     probes: int
     restarts: int
+    resumed: int
+    bytes_sent: int
     read: str
     engine: str
     max_concurrency: int
@@ -50,8 +53,9 @@ class Receipt:
 
     @property
     def throughput(self) -> float:
-        """Bytes per second."""
-        return self.size / self.seconds if self.seconds else 0.0
+        """Bytes per second, without those that an earlier job had stored."""
+        fresh = self.size - sum(part.length for part in self.parts if not part.attempts)
+        return fresh / self.seconds if self.seconds else 0.0
 
     def to_json(self) -> str:
         """One line of JSON with stable names; `version` counts incompatible changes."""

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from .._plan import plan_parts
+from .._plan import Plan, plan_parts
 from .._source import Source, resolve
 from ..ais import Client, Object, Secret, parse_uri
 from ..ais.credentials import TokenSource, held
 from ..errors import InvalidNameError, ObjectExistsError, UsageError
 from .cancel import CancelEvent
 from .config import UploadOptions
+from .engine import engine_for, obstacle_to_processes, usable_cores
+from .job_log import JobLog, new_entry, open_log
+from .journal import Entry
 from .lease_guard import LeaseGuard
 from .pipeline import Upload
 from .progress import OnProgress
 from .receipt import Receipt
+from .stale import pending_aborts, retry_aborts
+from .verify import patiently
+
+if TYPE_CHECKING:
+    from .process_transport import ProcessTransport
 
 
 def upload(
@@ -40,7 +50,8 @@ def upload(
     keyword by keyword.
 
     Raises UsageError before any request; SourceChangedError if the file changed meanwhile; UploadError and its leaves
-    when the upload was given up, after aborting it.
+    when the upload was given up, after aborting it. An upload in parts of a file whose process was killed goes on where
+    it was when the same call is made again (`journal`, `resume`); UploadInProgressError while another job is at it.
     """
     secret: Secret | TokenSource | None = held(token)
     del token  # no frame shows it from here on
@@ -62,7 +73,54 @@ def upload(
         )
         if chosen.mode == "create" and obj.exists():
             raise ObjectExistsError(f'{obj.uri} exists, and mode="create" was asked for', object_name=obj.uri)
-        return Upload(data, obj, plan, chosen, progress, cancel).run()
+        chosen, processes = _engine(chosen, data, obj, plan, stack)
+        log = JobLog(None, None)
+        if plan.multipart:
+            log = open_log(chosen.journal, partial(_note, obj, data, plan, chosen))
+            stack.callback(log.close)
+        pending = pending_aborts(log)
+        try:
+            return Upload(data, obj, plan, chosen, progress, cancel, log, processes).run()
+        finally:
+            retry_aborts(pending, log, obj.bucket.client)
+
+
+def _engine(
+    chosen: UploadOptions, data: Source, obj: Object, plan: Plan, stack: ExitStack
+) -> tuple[UploadOptions, ProcessTransport | None]:
+    """The options with the engine that really runs, and its processes, which end with the stack."""
+    endpoint = obj.bucket.client.endpoint
+    engine = engine_for(
+        chosen,
+        size=plan.size,
+        multipart=plan.multipart,
+        tls=endpoint.origin.scheme == "https",
+        obstacle=obstacle_to_processes(data, endpoint.elsewhere),
+        cores=usable_cores(),
+    )
+    processes = None
+    if engine == "process":
+        from .process_transport import ProcessTransport  # here, not above: nobody else needs what it imports
+
+        lanes = min(chosen.max_concurrency, len(plan.parts))
+        count = chosen.processes or usable_cores()
+        processes = stack.enter_context(ProcessTransport(data, endpoint.elsewhere.tls, count, lanes))
+    return replace(chosen, engine=engine), processes
+
+
+def _note(obj: Object, data: Source, plan: Plan, options: UploadOptions) -> Entry:
+    """What the journal says of this job."""
+    endpoint = obj.bucket.client.endpoint
+    return new_entry(
+        cluster=patiently(endpoint.cluster_map, options.retry).uuid,
+        endpoint=str(endpoint.origin),
+        uri=obj.uri,
+        source=data.name if data.identity is not None else None,
+        identity=data.identity,
+        size=plan.size,
+        part_size=plan.part_size,
+        settings={"checksum": options.checksum},
+    )
 
 
 def _object(

@@ -16,7 +16,15 @@ from typing import Any, TypeVar
 from .._checksum import new_checksum
 from ..ais import Object, ObjectProps
 from ..ais.failure import Failure, classify, facts_of
-from ..errors import ClusterError, FastMPUError, IntegrityError, ObjectNotFoundError, TransportError
+from ..errors import (
+    ClusterError,
+    ConnectFailedError,
+    FastMPUError,
+    IntegrityError,
+    ObjectNotFoundError,
+    ResponseTimeoutError,
+    TransportError,
+)
 from .retry import RetryPolicy
 
 logger = logging.getLogger("fastmpu")
@@ -78,6 +86,8 @@ def _read_back(target: Object, expected: Expected) -> None:
         try:
             size, found = _digest(target, kind)
         except TransportError as error:
+            if isinstance(error, (ConnectFailedError, ResponseTimeoutError)):
+                raise  # nothing was seen of the object, so nothing is said of it
             raise _differs(target, expected, f"content that breaks off: {error}", error) from error
     if size != expected.size or found != value:
         raise _differs(target, expected, f"{size} bytes, {kind}:{found} read back")

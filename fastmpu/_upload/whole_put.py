@@ -27,6 +27,7 @@ class WholePut:
         self._meter = meter
         self._exchange = Exchange()
         self.attempts = 0
+        self.bytes_sent = 0
 
     @property
     def under_way(self) -> int:
@@ -53,7 +54,10 @@ class WholePut:
         self.attempts += 1
         self._exchange = Exchange()
         body = PartBody(self._job.source, self._whole, on_piece=self._meter.tick)
-        response = self._target.put_body(body, checksum=checksum, exchange=self._exchange, cancel=self._job.cancel)
+        try:
+            response = self._target.put_body(body, checksum=checksum, exchange=self._exchange, cancel=self._job.cancel)
+        finally:
+            self.bytes_sent += self._exchange.handed
         if not any(name.startswith("ais-") for name in response.headers):
             return ""
         return str(response.headers.get("ais-version", UNVERSIONED))

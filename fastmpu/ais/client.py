@@ -20,7 +20,7 @@ from .credentials import Credentials, TokenSource, held
 from .endpoint import Endpoint
 from .secret import Secret
 from .timeouts import Timeouts
-from .tls import ClientCert, FilePath, Tls, UnverifiedTlsWarning
+from .tls import NOWHERE, ClientCert, Elsewhere, FilePath, Tls, UnverifiedTlsWarning
 
 # A name's labels (RFC 1123) and underscores, as container networks have them; or IPv6, as urlsplit has checked it.
 _LABEL: Final = "[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
@@ -66,13 +66,23 @@ class Client:
         given = {"ca_file": ca_file, "client_cert": client_cert, "skip_verify": skip_verify, "ssl_context": ssl_context}
         _check_together(origin, [name for name, value in given.items() if value is not None], transport)
         verified = True
+        elsewhere = NOWHERE
         if transport is None:
+            elsewhere = Elsewhere()
+            if ssl_context is not None:
+                elsewhere = Elsewhere(
+                    obstacle="the client was given a ready ssl_context=, which stays in this process; give it ca_file= "
+                    "and client_cert= instead"
+                )
             if ssl_context is None and origin.scheme == "https":
                 tls = Tls.of(ca_file, client_cert, skip_verify)
                 ssl_context = tls.context()
+                elsewhere = tls.elsewhere()
                 verified = not tls.skip_verify
             transport = ZeroCopyTransport(tls=ssl_context)
-        self.endpoint = Endpoint(str(origin), transport, credentials, timeouts or Timeouts.of(), verified=verified)
+        self.endpoint = Endpoint(
+            str(origin), transport, credentials, timeouts or Timeouts.of(), verified=verified, elsewhere=elsewhere
+        )
         if not verified:
             warnings.warn(
                 f"{origin}: certificates are not verified (skip_verify, AIS_SKIP_VERIFY_CRT): whoever is on the way "

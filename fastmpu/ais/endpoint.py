@@ -21,12 +21,13 @@ from typing import Any, Final, NoReturn
 
 import httpx
 
-from .._transport import BufferBody, Exchange, ShortBody, WithheldBody, ZeroCopyTransport
+from .._transport import BufferBody, Exchange, ShortBody, WithheldBody
 from .._transport import Cancelled as TransportCancelled
 from .._version import __version__
 from ..errors import (
     AuthError,
     Cancelled,
+    CertificateError,
     ClusterError,
     ConnectFailedError,
     FastMPUError,
@@ -48,7 +49,7 @@ from .messages import Message
 from .responses import MAX_BODY, error_of, json_of, read_body
 from .secret import Secret
 from .timeouts import Timeouts
-from .tls import explain
+from .tls import NOWHERE, Elsewhere, about_certificates, explain
 
 USER_AGENT: Final = f"fastmpu/{__version__}"
 # Of a redirect's query: the marker (protocol 1.3), and a signature where the cluster signs (protocol 1.5). The rest of
@@ -87,11 +88,12 @@ class Endpoint:
         timeouts: Timeouts,
         *,
         verified: bool = True,
+        elsewhere: Elsewhere = NOWHERE,
     ):
         self.origin = Origin.of(url)
         self.timeouts = timeouts
+        self.elsewhere = elsewhere
         self._transport = transport
-        self._keeps_records = isinstance(transport, ZeroCopyTransport)
         self._credentials = credentials
         self._verified = verified
         self._signs = False  # once a redirect came signed, all do; written by any thread, only ever to True
@@ -200,15 +202,20 @@ class Endpoint:
         *,
         exchange: Exchange | None = None,
         cancel: Any = None,
+        transport: httpx.BaseTransport | None = None,
     ) -> httpx.Response:
-        """One body straight to a target, uncopied. Returns the answer, read; raises its error unless it is 2xx."""
+        """One body straight to a target, uncopied. Returns the answer, read; raises its error unless it is 2xx.
+
+        `transport` sends it instead of the endpoint's own; whoever gives it closes it."""
         extensions = {
             "exchange": exchange or Exchange(),
             "cancel": cancel,
             "fence": self.timeouts.fence,
             "progress": self.timeouts.progress,
         }
-        response = self._checked(message, self._send(node.origin, message, body, node.marker, length, extensions))
+        response = self._checked(
+            message, self._send(node.origin, message, body, node.marker, length, extensions, transport)
+        )
         if read_body(response):
             raise NotAIStoreError(
                 f"cannot {message.about}: the answer is {response.status_code} with a body; AIStore sends none"
@@ -225,13 +232,15 @@ class Endpoint:
         marker: str = "",
         length: int | None = None,
         extensions: Mapping[str, Any] | None = None,
+        transport: httpx.BaseTransport | None = None,
     ) -> httpx.Response:
         """One try; a second one after a 401 of AIStore's, if there is another token by then. That is safe for all that
         is sent here: an answered refusal has touched nothing."""
         self.check_process()
         request = self._request(origin, message, body, marker, length, extensions or {})
         token = self._credentials.current()
-        response = self._try(message, request, token)
+        transport = transport or self._transport
+        response = self._try(message, request, token, transport)
         if response.status_code != 401:
             return response
         error = self._error(message, response)
@@ -239,7 +248,7 @@ class Endpoint:
         if fresh is token:
             raise error
         request.extensions["exchange"].clear()
-        response = self._try(message, request, fresh)
+        response = self._try(message, request, fresh, transport)
         if response.status_code == 401:
             raise self._error(message, response)
         return response
@@ -276,25 +285,33 @@ class Endpoint:
             },
         )
 
-    def _try(self, message: Message, request: httpx.Request, token: Secret | None) -> httpx.Response:
+    def _try(
+        self, message: Message, request: httpx.Request, token: Secret | None, transport: httpx.BaseTransport
+    ) -> httpx.Response:
         exchange: Exchange = request.extensions["exchange"]
-        if not self._keeps_records:  # what another transport has sent is not known, and H1 forgives no wrong guess
+        if not getattr(
+            transport, "keeps_records", False
+        ):  # what another transport has sent is not known, and H1 forgives no wrong guess
             exchange.head_sent = True
         if token is not None:
             token.authorize(request.headers)
         try:
-            response = self._transport.handle_request(request)
+            response = transport.handle_request(request)
         except TransportCancelled as error:
             raise Cancelled(f"cannot {message.about}: {error}") from error
         except ShortBody as error:
             raise SourceChangedError(f"cannot {message.about}: {error}") from error
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             exchange.head_sent = False
-            raise ConnectFailedError(f"cannot {message.about}: {error}{explain(error)}") from error
+            kind = CertificateError if about_certificates(error) else ConnectFailedError
+            raise kind(f"cannot {message.about}: {error}{explain(error)}") from error
         except httpx.TimeoutException as error:
             sent = exchange.head_sent
             raise ResponseTimeoutError(f"cannot {message.about}: {error}", sent=sent) from error
         except httpx.TransportError as error:
+            if about_certificates(error):  # of TLS 1.3: our handshake was over, the peer's ended here
+                exchange.head_sent = False
+                raise CertificateError(f"cannot {message.about}: {error}{explain(error)}") from error
             sent = exchange.head_sent
             raise TransportError(f"cannot {message.about}: {error}{explain(error)}", sent=sent) from error
         except FastMPUError:

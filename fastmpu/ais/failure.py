@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from ..errors import ClusterError, FastMPUError, TransportError, UploadNotFoundError
+from ..errors import CertificateError, ClusterError, FastMPUError, TransportError, UploadNotFoundError
 
 
 class Failure(Enum):
@@ -18,13 +18,14 @@ class Failure(Enum):
     PASSING = "AIStore refused it for now, and its handler is over: it may be sent again"
     UNKNOWN = "nobody knows whether it was processed, or still is"
     UPLOAD_LOST = "the cluster does not know the upload: start again under a new upload id"
-    FATAL = "AIStore refused it for good, and its handler is over"
+    FATAL = "it was refused for good, and nothing of it is under way"
 
 
 class Answer(Enum):
     """Who said what, as far as it matters here."""
 
     NONE = "no answer"
+    UNTRUSTED = "none, as TLS ended at a certificate before there was a request"
     STRANGE = "an answer that is not AIStore's, as a gateway's"
     UPLOAD_NOT_FOUND = "AIStore does not know the upload id"
     BAD_CHECKSUM = "AIStore got other bytes than the checksum says, and stored nothing"
@@ -48,6 +49,8 @@ def classify(facts: Facts) -> Failure:
     """Every combination has a row; the tests enumerate them."""
     if facts.answer is Answer.NONE:
         return Failure.UNKNOWN if facts.sent else Failure.NEVER_PROCESSED
+    if facts.answer is Answer.UNTRUSTED:
+        return Failure.FATAL
     if facts.answer is Answer.STRANGE:
         return Failure.UNKNOWN
     if facts.answer is Answer.UPLOAD_NOT_FOUND:
@@ -67,6 +70,8 @@ def facts_of(error: FastMPUError, *, of_upload: bool, sent: bool) -> Facts:
         if error.tcode == "ErrBadCksum":
             return Facts(of_upload, sent, Answer.BAD_CHECKSUM, error.status)
         return Facts(of_upload, sent, Answer.STATUS, error.status)
+    if isinstance(error, CertificateError):
+        return Facts(of_upload, error.sent, Answer.UNTRUSTED)
     if isinstance(error, TransportError):
         return Facts(of_upload, error.sent, Answer.NONE)
     return Facts(of_upload, sent, Answer.STRANGE)

@@ -8,6 +8,7 @@ wrong ourselves is an IllegalMoveError.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 from ..errors import PartRepeatedError, UploadStateError
@@ -55,6 +56,16 @@ class Ledger:
         with self._changed:
             self._move(UploadEvent.CREATE)
             self.upload_id = upload_id
+
+    def taken_over(self, upload_id: str, stored: Iterable[int], begun: Iterable[int]) -> None:
+        """An upload of an earlier job goes on: these parts are stored, and of those nobody knows."""
+        with self._changed:
+            self._move(UploadEvent.TAKE_OVER)
+            self.upload_id = upload_id
+        for number in stored:
+            self.end(number, PartEvent.RECALLED_STORED)
+        for number in begun:
+            self.end(number, PartEvent.RECALLED_BEGUN)
 
     def need(self, state: UploadState, step: str) -> None:
         """UploadStateError unless the upload is in `state`."""

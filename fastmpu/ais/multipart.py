@@ -8,7 +8,7 @@ acknowledged, in flight, or of unknown fate is refused here before a byte is sen
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -98,6 +98,17 @@ class MultipartUpload:
         self.ledger.created(text)
         return self
 
+    def take_over(self, upload_id: str, stored: Iterable[int] = (), begun: Iterable[int] = ()) -> MultipartUpload:
+        """Go on with an upload that an earlier process created, instead of `create()`. Sends nothing.
+
+        `stored`: parts that the cluster acknowledged then. `begun`: parts that may have been sent; only `probe_gaps`
+        tells what became of them, and until then they are not sent, nor is the upload completed.
+        """
+        if not _UPLOAD_ID.fullmatch(upload_id):
+            raise UsageError(f"{self.uri}: {upload_id!r} is no upload id")
+        self.ledger.taken_over(upload_id, stored, begun)
+        return self
+
     def add_part(self, part_number: int) -> PartWriter:
         """The place for one part's content; nothing is sent yet. ValueError unless 1 <= part_number <= 9,999."""
         if isinstance(part_number, bool) or not isinstance(part_number, int) or not 1 <= part_number <= MAX_PART_NUMBER:
@@ -113,14 +124,16 @@ class MultipartUpload:
         headers: Mapping[str, str] | None = None,
         exchange: Exchange | None = None,
         cancel: Any = None,
+        transport: httpx.BaseTransport | None = None,
     ) -> httpx.Response:
         """Send one part, once. After an *answered* failure (ClusterError) the number is free again; after a missing
         answer (AmbiguousPartError) it is not, unless `probe_gaps` settles it.
 
         `exchange` and `cancel` are the transport's: a record of what went out, and something with `is_set()` to stop
-        by.
+        by. `transport` sends it in the client's own stead.
         """
         exchange = exchange or Exchange()
+        how: dict[str, Any] = {"exchange": exchange, "cancel": cancel, "transport": transport}
         self.ledger.start(number)
         event = PartEvent.REFUSED
         try:
@@ -128,7 +141,7 @@ class MultipartUpload:
             node = self._nodes.node(message, body.length)
             event = PartEvent.UNANSWERED
             try:
-                response = self._endpoint.send(node, message, body, body.length, exchange=exchange, cancel=cancel)
+                response = self._endpoint.send(node, message, body, body.length, **how)
             except AuthError as error:
                 if error.status != 401 or not error.node:
                     raise
@@ -138,7 +151,7 @@ class MultipartUpload:
                     raise
                 exchange.clear()
                 event = PartEvent.UNANSWERED
-                response = self._endpoint.send(other, message, body, body.length, exchange=exchange, cancel=cancel)
+                response = self._endpoint.send(other, message, body, body.length, **how)
             event = PartEvent.STORED
             return response
         except (ClusterError, TransportError, NotAIStoreError, RedirectRefusedError) as error:

@@ -22,6 +22,8 @@ class PartState(Enum):
 
 
 class PartEvent(Enum):
+    RECALLED_STORED = "an earlier job noted its acknowledgement"
+    RECALLED_BEGUN = "an earlier job noted that it began"
     START = "an attempt starts"
     STORED = "answered 2xx"
     REFUSED = "answered with an error, or never left this machine"
@@ -44,6 +46,7 @@ class UploadState(Enum):
 
 
 class UploadEvent(Enum):
+    TAKE_OVER = "an earlier job created it"
     CREATE = "create was answered with an upload id"
     COMPLETE = "complete is sent"
     ACCEPTED = "complete was answered 200"
@@ -55,7 +58,11 @@ class UploadEvent(Enum):
 
 
 PART_MOVES: Final[dict[PartState, dict[PartEvent, PartState]]] = {
-    PartState.PLANNED: {PartEvent.START: PartState.SENDING},
+    PartState.PLANNED: {
+        PartEvent.START: PartState.SENDING,
+        PartEvent.RECALLED_STORED: PartState.ACKNOWLEDGED,
+        PartEvent.RECALLED_BEGUN: PartState.UNKNOWN,
+    },
     PartState.SENDING: {
         PartEvent.STORED: PartState.ACKNOWLEDGED,
         PartEvent.REFUSED: PartState.PLANNED,
@@ -71,6 +78,7 @@ PART_MOVES: Final[dict[PartState, dict[PartEvent, PartState]]] = {
 UPLOAD_MOVES: Final[dict[UploadState, dict[UploadEvent, UploadState]]] = {
     UploadState.NEW: {
         UploadEvent.CREATE: UploadState.OPEN,
+        UploadEvent.TAKE_OVER: UploadState.OPEN,
         UploadEvent.ABORT: UploadState.ABORTING,
     },
     UploadState.OPEN: {

@@ -78,6 +78,14 @@ class Tls:
             _load_client_cert(context, self.client_cert)
         return context
 
+    def elsewhere(self) -> Elsewhere:
+        """The same for another process, which reads the files again: where they are, wherever it is."""
+        if self.client_cert is not None and len(self.client_cert) == 3:
+            return Elsewhere(obstacle="client_cert's password comes from a function, which stays in this process")
+        certificate = self.client_cert and (_absolute(self.client_cert[0]), _absolute(self.client_cert[1]))
+        ca_file = None if self.ca_file is None else _absolute(self.ca_file)
+        return Elsewhere(Tls(ca_file, certificate, self.skip_verify))
+
     @staticmethod
     def _load_ca(context: ssl.SSLContext, path: FilePath) -> None:
         try:
@@ -88,6 +96,22 @@ class Tls:
             context.load_verify_locations(cafile=path)
         except ssl.SSLError as error:
             raise UsageError(f"ca_file={path!r}: no certificates in PEM form ({_reason(error)})") from None
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What makes a transport like a client's in another process. `obstacle`: why there cannot be one, "" if there can;
+    `tls`: None for http."""
+
+    tls: Tls | None = None
+    obstacle: str = ""
+
+
+NOWHERE = Elsewhere(obstacle="the client was given a transport= of its own, and only this process has that")
+
+
+def _absolute(path: FilePath) -> str:
+    return os.path.abspath(os.fspath(path))
 
 
 def _skips(environment: Mapping[str, str]) -> bool:
@@ -161,7 +185,17 @@ _VERIFY = {
     64: "its certificate does not name that IP address. AIStore's redirects lead to the targets' addresses as the "
     "cluster map has them, often IPs: each must be in its node's certificate as a SAN of type IP",
 }
-_WANTS_OURS = re.compile("certificate.?required|handshake.?failure|bad.?certificate|unknown.?ca", re.IGNORECASE)
+# Alerts about our certificate, or that there is none: that is a plain handshake failure in TLS 1.2.
+_WANTS_OURS = re.compile(".*ALERT.*(CERTIFICATE|UNKNOWN_CA|HANDSHAKE_FAILURE)")
+
+
+def about_certificates(error: BaseException) -> bool:
+    """Whether TLS ended since one side does not trust the other's certificate. A server says so in an alert, in TLS 1.3
+    after our first bytes, none of which it has processed. Where a reset eats the alert, it cannot be known."""
+    cause = error.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return True
+    return isinstance(cause, ssl.SSLError) and bool(_WANTS_OURS.match(cause.reason or ""))
 
 
 def explain(error: BaseException) -> str:
@@ -178,6 +212,6 @@ def explain(error: BaseException) -> str:
         return " - it speaks no TLS that is new enough: 1.2 is the oldest that is spoken here"
     if isinstance(cause, ssl.SSLEOFError):  # the reason, if it gave one, was lost with the connection
         return " - it ended TLS without a word: it may want a client certificate (client_cert=; AIS_CRT, AIS_CRT_KEY)"
-    if "ALERT" in reason and _WANTS_OURS.search(reason):
+    if _WANTS_OURS.match(reason):
         return " - it may want a client certificate that it knows: give client_cert= (AIS_CRT, AIS_CRT_KEY)"
     return ""

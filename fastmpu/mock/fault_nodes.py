@@ -48,11 +48,14 @@ class NodeFaults:
 
     def stop(self) -> None:
         self._stopping.set()
-        for event in list(self._over.values()):
+        with self._lock:  # a deed that did not see it has its event by now
+            events = list(self._over.values())
+        for event in events:
             event.set()
-        for thread in self._threads:
+        with self._starting:  # so that none is found that is there, but not started
+            threads, self._threads = self._threads, []
+        for thread in threads:
             thread.join()
-        self._threads.clear()
         self._undoing.clear()
         self._over.clear()
 
@@ -149,8 +152,11 @@ class NodeFaults:
 
         thread = threading.Thread(target=run, name="mock-fault", daemon=True)
         with self._starting:
-            self._threads = [other for other in self._threads if other.is_alive()] + [thread]
+            if self._stopping.is_set():
+                done.set()
+                return done
             thread.start()
+            self._threads = [other for other in self._threads if other.is_alive()] + [thread]
         return done
 
     def _carry_out(self, handle: Handle, site: Site, target: Target | None, done: threading.Event) -> None:

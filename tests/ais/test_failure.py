@@ -10,6 +10,7 @@ import pytest
 from fastmpu import errors
 from fastmpu.ais.failure import PASSING_STATUS, Answer, Facts, Failure, classify, facts_of
 from fastmpu.errors import (
+    CertificateError,
     ChecksumRefusedError,
     ClusterError,
     ConnectFailedError,
@@ -33,7 +34,7 @@ def may_have_stored(facts: Facts) -> bool:
 
 
 def test_every_row_has_one_class() -> None:
-    """Total: 10,020 rows, no exception, and each class is somebody's."""
+    """Total: 12,024 rows, no exception, and each class is somebody's."""
     assert len(TABLE) == 2 * 2 * len(Answer) * 501
     assert {classify(facts) for facts in TABLE} == set(Failure)
 
@@ -49,6 +50,13 @@ def test_a_gateways_answer_proves_nothing() -> None:
     for facts in TABLE:
         if facts.answer is Answer.STRANGE:
             assert classify(facts) is Failure.UNKNOWN
+
+
+def test_a_certificate_that_is_not_trusted_is_final() -> None:
+    """It would be the same the next time, and nothing was processed: neither a retry nor doubt."""
+    for facts in TABLE:
+        if facts.answer is Answer.UNTRUSTED:
+            assert classify(facts) is Failure.FATAL
 
 
 def test_aistores_own_answers() -> None:
@@ -78,6 +86,7 @@ def cluster_error(kind: type[ClusterError], status: int, tcode: str = "", node: 
     ("error", "failure"),
     [
         (ConnectFailedError("refused"), Failure.NEVER_PROCESSED),
+        (CertificateError("expired"), Failure.FATAL),
         (TransportError("reset", sent=False), Failure.NEVER_PROCESSED),
         (TransportError("reset", sent=True), Failure.UNKNOWN),
         (ResponseTimeoutError("silence", sent=True), Failure.UNKNOWN),

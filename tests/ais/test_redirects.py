@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from canary import CANARY
 from interposer import Action, Forward, Interposer, answer
 from stranger import stranger
 
@@ -43,7 +44,6 @@ STEPS = {
 }
 # What is asked first at each step, and so gets the redirect.
 ASKED = {"part": "locate", "upload": "locate"}
-CANARY = "canary-0123456789abcdef"
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from canary import CANARY
 from interposer import Interposer, answer, refuse
 
 import fastmpu
@@ -24,7 +25,7 @@ class Office:
 
     def __call__(self) -> str:
         with self._lock:
-            token = f"token-number-{len(self.issued)}"
+            token = f"{len(self.issued)}-{CANARY}"
             self.issued.append(token)
         self._tokens.add(token)
         return token
@@ -82,7 +83,7 @@ def test_a_revoked_token_is_renewed_at_each_step(closed: mock.Cluster, office: O
             assert obj.upload(b"x" * 5000, part_size=1000).attempts == 5
             assert obj.get_reader().read_all() == b"x" * 5000
         assert len(office.issued) == 2
-    assert tap.wires[-1].authorization == "Bearer token-number-1"
+    assert tap.wires[-1].authorization == f"Bearer 1-{CANARY}"
 
 
 def test_many_threads_renew_once(closed: mock.Cluster, office: Office) -> None:
@@ -114,19 +115,19 @@ def test_many_threads_renew_once(closed: mock.Cluster, office: Office) -> None:
 
 def test_a_part_that_a_target_refuses(cluster: mock.Cluster, tap: Interposer) -> None:
     """An answered refusal: the part is sent again under the new token, and stored once."""
-    given = iter(["first-token", "second-token"])
+    given = iter([f"first-{CANARY}", f"second-{CANARY}"])
     with fastmpu.Client(cluster.endpoint, token=lambda: next(given), transport=tap) as client:
         obj = client.bucket("b").create().object("o")
         tap.on("part", refuse(401, message="token expired"), part=3, times=1)
         obj.upload(b"abcd" * 1250, part_size=1000)
         assert tap.parts_sent().count(3) == 2
-        assert tap.of("part")[-1].authorization == "Bearer second-token"
+        assert tap.of("part")[-1].authorization == f"Bearer second-{CANARY}"
         assert obj.get_reader().read_all() == b"abcd" * 1250
 
 
 def test_the_same_token_again_is_not_tried(cluster: mock.Cluster, tap: Interposer) -> None:
     """What was refused is not sent once more in the hope of better luck."""
-    with fastmpu.Client(cluster.endpoint, token=lambda: "always-the-same", transport=tap) as client:
+    with fastmpu.Client(cluster.endpoint, token=lambda: CANARY, transport=tap) as client:
         tap.on("any", refuse(401, message="token expired", node="p[x]"))
         with pytest.raises(AuthError, match="token expired"):
             client.cluster_map()
@@ -135,7 +136,7 @@ def test_the_same_token_again_is_not_tried(cluster: mock.Cluster, tap: Interpose
 
 def test_a_second_refusal_is_final(cluster: mock.Cluster, tap: Interposer) -> None:
     numbers = iter(range(100))
-    with fastmpu.Client(cluster.endpoint, token=lambda: f"token-{next(numbers)}", transport=tap) as client:
+    with fastmpu.Client(cluster.endpoint, token=lambda: f"{next(numbers)}-{CANARY}", transport=tap) as client:
         tap.on("any", refuse(401, message="token expired", node="p[x]"))
         with pytest.raises(AuthError):
             client.cluster_map()
@@ -144,7 +145,7 @@ def test_a_second_refusal_is_final(cluster: mock.Cluster, tap: Interposer) -> No
 
 def test_a_refusal_of_somebody_else_renews_nothing(cluster: mock.Cluster, tap: Interposer) -> None:
     """A gateway's 401 proves nothing about what is behind it: no second try."""
-    with fastmpu.Client(cluster.endpoint, token=lambda: "token-number-one", transport=tap) as client:
+    with fastmpu.Client(cluster.endpoint, token=lambda: CANARY, transport=tap) as client:
         tap.on("any", answer(401, b"Unauthorized"))
         with pytest.raises(fastmpu.FastMPUError):
             client.bucket("b").create()
@@ -193,19 +194,19 @@ def test_a_token_file_is_read_again(
 ) -> None:
     """AIS_AUTHN_TOKEN_FILE: the token alone, or AIStore's JSON; whoever replaces the file need not restart anybody."""
     file = tmp_path / "token"
-    file.write_text("from-a-file\n")
-    tokens.add("from-a-file")
+    file.write_text(f"from-a-file-{CANARY}\n")
+    tokens.add(f"from-a-file-{CANARY}")
     monkeypatch.delenv("AIS_AUTHN_TOKEN", raising=False)
     monkeypatch.setenv("AIS_AUTHN_TOKEN_FILE", str(file))
     with closed, fastmpu.Client(closed.endpoint) as client:
         client.cluster_map()
-        tokens.revoke("from-a-file")
-        tokens.add("a-newer-one")
-        file.write_text(json.dumps({"token": "a-newer-one"}))
+        tokens.revoke(f"from-a-file-{CANARY}")
+        tokens.add(f"newer-{CANARY}")
+        file.write_text(json.dumps({"token": f"newer-{CANARY}"}))
         client.cluster_map()
-    monkeypatch.setenv("AIS_AUTHN_TOKEN", "wins-over-files")
+    monkeypatch.setenv("AIS_AUTHN_TOKEN", f"wins-over-files-{CANARY}")
     with fastmpu.Client("http://127.0.0.1:1") as client:
-        assert client.endpoint._credentials.current().reveal() == "wins-over-files"  # type: ignore[union-attr]
+        assert client.endpoint._credentials.current().reveal() == f"wins-over-files-{CANARY}"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("content", [None, "", "two words", "{", '{"token": 3}', "\0", "{}", "x" * 20_000])

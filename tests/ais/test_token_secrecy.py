@@ -10,14 +10,13 @@ import traceback
 from collections.abc import Iterator
 
 import pytest
+from canary import CANARY
 from interposer import Interposer, lose_answer, refuse, unreachable
 from stranger import WEB_PAGE, stranger
 
 import fastmpu
 from fastmpu import mock
 from fastmpu.errors import UsageError
-
-CANARY = "canary-0123456789abcdef"
 
 
 @pytest.fixture
@@ -40,11 +39,11 @@ def test_members_get_the_token(guarded: fastmpu.Client, tap: Interposer) -> None
 
 def test_the_environment_has_it(cluster: mock.Cluster, tap: Interposer, monkeypatch: pytest.MonkeyPatch) -> None:
     """AIS_AUTHN_TOKEN and AIS_ENDPOINT are honoured; an argument wins."""
-    monkeypatch.setenv("AIS_AUTHN_TOKEN", "from-the-environment")
+    monkeypatch.setenv("AIS_AUTHN_TOKEN", f"from-the-environment-{CANARY}")
     monkeypatch.setenv("AIS_ENDPOINT", cluster.endpoint)
     with fastmpu.Client(transport=tap) as client:
         client.cluster_map()
-        assert tap.wires[-1].authorization == "Bearer from-the-environment"
+        assert tap.wires[-1].authorization == f"Bearer from-the-environment-{CANARY}"
         assert tap.wires[-1].origin == cluster.endpoint
     given = Interposer()
     with fastmpu.Client("http://127.0.0.1:1", token=CANARY, transport=given) as client:

@@ -167,6 +167,36 @@ PROXY = """
   huge_headers(op=map)
 """
 
+# For pairs: what may happen to a part, and what may happen besides, most of it to the steps that follow.
+FIRST: Final = (
+    "reset_at(op=part, part=3, byte=30000)",
+    "fin_at(op=part, part=3, byte=end)",
+    "stall_at(op=part, part=3, byte=30000, ms=forever)",
+    "lost_response(op=part, part=3, how=reset)",
+    "late_response(op=part, part=3, ms=700)",
+    "half_dead(op=part, part=3, byte=end, who=client, how=fin, ms=600)",
+    "gateway_502(op=part, part=3, byte=30000, ms=600)",
+    "status(op=part, part=3, code=503, times=2)",
+    "early_status(op=part, part=3, code=500, byte=1000, how=close)",
+    "flip_bit(op=part, part=3, byte=70)",
+    "restart_target(op=part, part=3, keep_state=false)",
+    "status(op=part, part=3, code=400)",
+)
+SECOND: Final = (
+    "lost_response(op=part, part=5, how=fin)",
+    "half_dead(op=part, part=2, byte=30000, who=client, how=rst, ms=600)",
+    "stall_at(op=part, part=3, byte=1000, ms=200, nth=2)",
+    "status(op=probe, code=500)",
+    "lost_response(op=probe, how=silence)",
+    "lost_response(op=complete, how=reset)",
+    "late_response(op=complete, ms=700)",
+    "status(op=complete, code=500, when=after)",
+    "lost_response(op=abort, how=fin)",
+    "status(op=head, code=503, times=2)",
+    "kill_target(op=complete, ms=200)",
+    "reset_on_accept(where=target, nth=2, times=2)",
+)
+
 
 def faults(text: str, **settings: object) -> list[tuple[str, bool]]:
     """Each line as a fault with `settings` added, and whether it has to be survived."""

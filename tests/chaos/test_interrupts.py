@@ -34,7 +34,22 @@ TROUBLE = [
     "restart_target(op=part, part=9, keep_state=true)",
     "late_response(op=head, ms=200)",
 ]
-NOISE = 2.0  # on the 2.5 s, for neighbours
+PROMISED = 2.5  # seconds from the signal to the end
+TRIES = 3  # neighbours make a run slow now and then; what is slow by itself is slow each time
+AT_ONCE = 0.5
+DEAD = "stall_at(op=part, byte=1000, ms=forever, times=always)"  # no answer, whatever a fence does
+
+
+def command(cluster: mock.Cluster, path: Path, *options: str) -> subprocess.Popen[str]:
+    """`fastmpu cp`, in a process of its own, with two parts in flight."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("FASTMPU_", "AIS_"))}
+    return subprocess.Popen(
+        [sys.executable, "-m", "fastmpu", "cp", "-p", "64KiB", "-c", "2", *options, str(path), "ais://bucket/object"],
+        env={**environment, "AIS_ENDPOINT": cluster.endpoint},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def interrupted_upload(seed: int, path: Path) -> tuple[int, float, str]:
@@ -44,15 +59,7 @@ def interrupted_upload(seed: int, path: Path) -> tuple[int, float, str]:
         bucket = cluster.bucket("bucket")
         for fault in (SLOW, dice.choice(TROUBLE)):
             cluster.faults.add(fault)
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("FASTMPU_", "AIS_"))}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "fastmpu", "cp", "-p", "64KiB", "-c", "2", str(path), "ais://bucket/object"],
-            env={**environment, "AIS_ENDPOINT": cluster.endpoint},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        with process:
+        with command(cluster, path) as process:
             while process.poll() is None and not len(cluster.truth):
                 time.sleep(0.005)
             time.sleep(dice.uniform(0.0, 0.8))
@@ -82,9 +89,39 @@ def test_ctrl_c_at_any_moment(batch: int, tmp_path: Path) -> None:
     path.write_bytes(random.Random(batch).randbytes(SIZE))
     codes = []
     for seed in range(batch, RUNS, BATCHES):
-        code, seconds, wrong = interrupted_upload(seed, path)
-        assert wrong == "", seed
-        assert code in (130, 0, -signal.SIGINT), seed  # not 130: it was over before, and Python was on its way out
-        assert seconds <= 2.5 * NOISE, seed
-        codes.append(code)
+        times: list[float] = []
+        while len(times) < TRIES and (not times or times[-1] > PROMISED):
+            code, seconds, wrong = interrupted_upload(seed, path)
+            assert wrong == "", seed
+            assert code in (130, 0, -signal.SIGINT), seed  # not 130: it was over before, and Python was on its way out
+            codes.append(code)
+            times.append(seconds)
+        assert times[-1] <= PROMISED, (seed, times)
     assert 130 in codes
+
+
+@pytest.mark.parametrize("engine", ["thread", "inline"])
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_ctrl_c_leaves_at_once(tmp_path: Path, engine: str, first: signal.Signals) -> None:
+    """The first one fences the attempts, and a dead network makes that take its 2 s; whoever does not want to wait
+    presses again. The exit code is the same.
+    """
+    path = tmp_path / "source.bin"
+    path.write_bytes(random.Random(engine).randbytes(SIZE))
+    with mock.Cluster(targets=3, closing_delay=0.02, faults=[DEAD]) as cluster:
+        cluster.bucket("bucket")
+        with command(cluster, path, "--engine", engine) as process:
+            while process.poll() is None and not cluster.truth.attempts(op="part"):
+                time.sleep(0.005)
+            time.sleep(0.2)  # for the client to have sent what the network takes
+            process.send_signal(first)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(timeout=0.5)
+            began = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=30)
+            seconds = time.monotonic() - began
+        assert process.returncode == 130
+        assert seconds <= AT_ONCE
+        assert "Traceback" not in said
+        assert "object" not in cluster.bucket("bucket")

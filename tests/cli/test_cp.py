@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from canary import CANARY
 
 import fastmpu
 
@@ -226,7 +227,7 @@ def test_verbose_logs_go_to_stderr(run: Run, bucket: fastmpu.Bucket, source: Pat
 
 def test_the_token_is_not_shown(run: Run, bucket: fastmpu.Bucket, source: Path) -> None:
     """Whatever happens, and however loud the logs: the canary is in no output."""
-    canary = "canary-0123456789"
+    canary = CANARY
     for arguments in (
         ("-v", "cp", source, f"{bucket.uri}/o"),
         ("-v", "cp", "missing", f"{bucket.uri}/o"),

@@ -124,6 +124,7 @@ def test_5_for_a_source_that_changes(spawn: Run, bucket: fastmpu.Bucket, source:
         (errors.SourceChangedError("x"), 5),
         (errors.IntegrityError("x", expected="a", found="b"), 4),
         (errors.ConnectFailedError("x"), 6),
+        (errors.CertificateError("x"), 6),
         (errors.AuthError("x", status=403), 6),
         (errors.NotAIStoreError("x"), 6),
         (errors.TransportError("x", sent=True), 1),

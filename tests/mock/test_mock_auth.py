@@ -8,6 +8,7 @@ import urllib.parse
 from collections.abc import Iterator
 
 import pytest
+from canary import CANARY
 from talk import Call, Reply, ask
 
 from fastmpu.mock import Cluster, Tokens
@@ -15,6 +16,7 @@ from fastmpu.mock.auth import PERMISSIONS
 
 LIST = json.dumps({"action": "list", "value": {}}).encode()
 CREATE = b'{"action":"create-bck"}'
+ALL, READER, LATER = (f"{name}-{CANARY}" for name in ("all", "reader", "later"))
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -23,8 +25,8 @@ def bearer(token: str) -> dict[str, str]:
 
 @pytest.fixture
 def tokens() -> Tokens:
-    tokens = Tokens("all")
-    tokens.add("reader", allow="ro", buckets=["open"], user="rita")
+    tokens = Tokens(ALL)
+    tokens.add(READER, allow="ro", buckets=["open"], user="rita")
     return tokens
 
 
@@ -60,41 +62,41 @@ def test_who_shows_no_token_gets_401(cluster: Cluster) -> None:
 @pytest.mark.parametrize(
     ("header", "value", "status"),
     [
-        ("Authorization", "Bearer all", 307),
-        ("Authorization", "bearer all", 401),
-        ("Authorization", "Basic all", 401),
+        ("Authorization", "Bearer {}", 307),
+        ("Authorization", "bearer {}", 401),
+        ("Authorization", "Basic {}", 401),
         ("Authorization", "Bearer ", 401),
-        ("X-Amz-Security-Token", "all", 307),
+        ("X-Amz-Security-Token", "{}", 307),
         ("X-Amz-Security-Token", "other", 401),
     ],
 )
 def test_where_the_token_may_stand(cluster: Cluster, header: str, value: str, status: int) -> None:
-    assert ask(cluster.endpoint, "PUT", "/v1/objects/open/o", headers={header: value}).status == status
+    assert ask(cluster.endpoint, "PUT", "/v1/objects/open/o", headers={header: value.format(ALL)}).status == status
 
 
 def test_tokens_come_and_go_while_the_cluster_runs(cluster: Cluster, tokens: Tokens) -> None:
     def put(token: str) -> Reply:
         return ask(cluster.endpoint, "PUT", "/v1/objects/open/o", headers=bearer(token))
 
-    unknown = put("later")
+    unknown = put(LATER)
     assert unknown.status == 401
     assert unknown.message.startswith('invalid token from header "Authorization": invalid token')
-    assert unknown.message.endswith(": later")  # AIStore repeats it: who logs the message, logs the token
-    tokens.add("later")
-    assert put("later").status == 307
-    tokens.expire("later")
-    assert "token expired" in put("later").message
-    tokens.add("later")
-    assert put("later").status == 307
-    tokens.revoke("later")
-    assert "token revoked" in put("later").message
+    assert unknown.message.endswith(f": {LATER}")  # AIStore repeats it: who logs the message, logs the token
+    tokens.add(LATER)
+    assert put(LATER).status == 307
+    tokens.expire(LATER)
+    assert "token expired" in put(LATER).message
+    tokens.add(LATER)
+    assert put(LATER).status == 307
+    tokens.revoke(LATER)
+    assert "token revoked" in put(LATER).message
     tokens.add("short", lifetime=0)
     assert "token expired" in put("short").message
 
 
 def test_403_for_what_a_token_may_not(cluster: Cluster) -> None:
     def status(method: str, path: str, body: bytes = b"") -> int:
-        return ask(cluster.endpoint, method, path, body, bearer("reader")).status
+        return ask(cluster.endpoint, method, path, body, bearer(READER)).status
 
     assert status("GET", "/v1/objects/open/o") == 301
     assert status("HEAD", "/v1/objects/open/o") == 307
@@ -107,7 +109,7 @@ def test_403_for_what_a_token_may_not(cluster: Cluster) -> None:
     assert status("PATCH", "/v1/objects/open/o") == 403
     assert status("POST", "/v1/buckets/new", CREATE) == 403
     assert status("GET", "/v1/objects/closed/o") == 403
-    reply = ask(cluster.endpoint, "PUT", "/v1/objects/open/o", headers=bearer("reader"))
+    reply = ask(cluster.endpoint, "PUT", "/v1/objects/open/o", headers=bearer(READER))
     assert reply.message.startswith("user `rita` has insufficient permissions: [user rita, bucket ais://open, granted(")
 
 

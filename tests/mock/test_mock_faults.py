@@ -417,6 +417,26 @@ def test_a_node_that_comes_back_early_comes_back_once(talk: Talk) -> None:
     assert soon(lambda: not [thread for thread in threading.enumerate() if thread.name == "mock-fault"])
 
 
+@pytest.mark.parametrize("fault", ["cleanup_now", "proxy_down(60000)", "kill_target(60000)"])
+def test_a_cluster_ends_while_a_fault_begins(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    """The fault's thread is there and has not started, or has not come to its deed: `stop` neither fails nor waits."""
+    begun, start = threading.Event(), threading.Thread.start
+
+    def slowly(thread: threading.Thread) -> None:
+        if thread.name == "mock-fault":
+            begun.set()
+            time.sleep(0.05)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", slowly)
+    with Cluster(targets=2) as cluster, ThreadPoolExecutor(1) as pool:
+        adding = pool.submit(cluster.faults.add, fault)
+        assert begun.wait(5)
+        cluster.stop()
+        adding.result(5)
+    assert not [thread for thread in threading.enumerate() if thread.name == "mock-fault"]
+
+
 def left_with_the_sender(talk: Talk) -> int:
     """How many of 256 KiB are still with the sender, when all of it has been sent and nothing is read."""
     with Call(talk.owner("x")[0]) as call:

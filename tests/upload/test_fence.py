@@ -320,6 +320,16 @@ def test_what_a_damaged_object_replaced_is_told_if_the_second_try_is_stopped(
         assert told in "".join(caught.value.__notes__)
 
 
+@pytest.mark.parametrize("action", [unreachable, silence], ids=["unreachable", "silent"])
+def test_an_object_that_cannot_be_looked_at_is_left(obj: fastmpu.Object, tap: Interposer, action: Action) -> None:
+    """A cluster that does not serve the reading back has not shown a damaged object: it must not be deleted."""
+    tap.on("get", action)
+    with pytest.raises(TransportError):
+        send(obj, verify="read")
+    assert tap.count("delete") == 0
+    assert obj.head().size == len(DATA)
+
+
 def test_a_hole_that_comes_back_is_an_error(obj: fastmpu.Object, tap: Interposer) -> None:
     """Once more, not for ever; the error names the part, and what was expected there."""
     tap.on("part", twice, part=3)

@@ -1,0 +1,251 @@
+"""The journal as one job sees it: what it notes, and what becomes of the job when the journal fails.
+
+Owner: the thread that called `upload()`; no other touches it. A part is noted as begun, and that is committed, before
+its first byte can leave (with the parts that come next, so that this is not one commit a part). What was acknowledged
+is committed within FLUSH_SECONDS: a kill before that makes parts doubtful, which costs probes, and no part twice.
+
+A journal that cannot be written any more is given up: the upload goes on, cannot be resumed, and says so once. With
+`journal="required"` that is a JournalError instead.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from ..errors import JournalError
+from .journal import DamagedError, Entry, Journal, default_path, set_aside, to_json
+from .object_lock import ObjectLock
+from .process_end import this_boot
+
+logger = logging.getLogger("fastmpu")
+
+FLUSH_SECONDS: Final = 0.02
+_FAILURES: Final = (sqlite3.Error, OSError, DamagedError)
+
+
+class JobLog:
+    """Notes of one `upload()`. Close it; what is not closed was killed, and is what a resume is for.
+
+    `about` is the entry that each new upload id of the job gets. Made by `open_log`; `JobLog(None, ...)` notes nothing.
+    """
+
+    def __init__(
+        self, journal: Journal | None, about: Entry | None, *, required: bool = False, lock: ObjectLock | None = None
+    ):
+        self._journal = journal
+        self._about = about
+        self._required = required
+        self._lock = lock
+        self._row = 0
+        self._entry: Entry | None = None
+        self._parts: dict[int, str] = {}  # as the journal will have them
+        self._unwritten: set[int] = set()
+        self._written_at = 0.0
+
+    @property
+    def about(self) -> Entry | None:
+        """None: there is no journal (any more)."""
+        return self._about if self._journal is not None else None
+
+    @property
+    def interval(self) -> float | None:
+        """How soon `tick` is wanted, in seconds; None: not at all."""
+        return FLUSH_SECONDS if self._unwritten else None
+
+    # --- what happens -------------------------------------------------------------------------------------------------
+
+    def opened(self, upload_id: str) -> None:
+        """A new upload id of this job; written before this returns."""
+        if self._about is None:
+            return
+        now = time.time()
+        entry = replace(self._about, upload_id=upload_id, created=now, updated=now)
+        self._parts, self._unwritten = {}, set()
+        self._entry = entry
+
+        def add(journal: Journal) -> None:
+            self._row = journal.add(entry)
+
+        self._try(add)
+
+    def took_over(self, row: int, entry: Entry, parts: Mapping[int, str]) -> None:
+        """The job goes on with an upload of an earlier one."""
+        assert self._about is not None
+        self._row, self._parts = row, dict(parts)
+        self._entry = replace(entry, boot=self._about.boot, pid=self._about.pid, state="open")
+        self._unwritten = set()
+        self._write()
+
+    def begin(self, number: int, next_ones: Iterable[int]) -> None:
+        """Part `number` is about to be sent, and then these; written, at the latest, when this returns."""
+        if number in self._parts or self._entry is None:
+            return
+        fresh = [each for each in (number, *next_ones) if each not in self._parts]
+        self._parts.update(dict.fromkeys(fresh, ""))
+        self._unwritten.update(fresh)
+        self._write()
+
+    def acknowledged(self, number: int, checksums: Mapping[str, str]) -> None:
+        """Soon written; `tick` sees to it."""
+        if self._entry is None:
+            return
+        self._parts[number] = to_json(dict(checksums))
+        self._unwritten.add(number)
+        self.tick()
+
+    def tick(self) -> None:
+        if self._unwritten and time.monotonic() - self._written_at >= FLUSH_SECONDS:
+            self._write()
+
+    def completing(self) -> None:
+        """`complete` is about to be sent."""
+        if self._entry is not None:
+            self._entry = replace(self._entry, state="completing")
+            self._write()
+
+    def ended(self, state: str, upload_id: str | None) -> None:
+        """`state`: done, aborted, lost, or abort-pending for one that could not be aborted. Also of an earlier id of
+        this job. A failure here is only told: the upload is over."""
+        if self._journal is None or self._entry is None or upload_id is None:
+            return
+        try:
+            if upload_id == self._entry.upload_id:
+                self._journal.end(self._row, replace(self._entry, state=state, updated=time.time()))
+                self._entry = None
+            else:
+                self._journal.end_upload(upload_id, state)
+        except _FAILURES as error:
+            logger.warning("journal %s: the end of upload %s was not noted: %s", self._journal.path, upload_id, error)
+
+    def mark(self, upload_id: str, state: str) -> None:
+        """The new state of an upload that is not this job's own (any more)."""
+        self._try(lambda journal: journal.end_upload(upload_id, state))
+
+    def read(self, look: Callable[[Journal], None]) -> None:
+        """`look` at the journal; damage is dealt with as when it is opened."""
+        if self._journal is None:
+            return
+        try:
+            look(self._journal)
+        except DamagedError:
+            raise
+        except _FAILURES as error:
+            self._fail(error)
+
+    def close(self) -> None:
+        if self._unwritten:
+            self._write()
+        if self._journal is not None:
+            self._journal.close()
+        if self._lock is not None:
+            self._lock.release()
+        self._journal = self._lock = None
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        entry = self._entry
+        if self._journal is None or entry is None:
+            return
+        acknowledged = sum(map(bool, self._parts.values()))
+        entry = self._entry = replace(entry, updated=time.time(), begun=len(self._parts), acknowledged=acknowledged)
+        changed = {number: self._parts[number] for number in self._unwritten}
+        self._try(lambda journal: journal.update(self._row, entry, changed))
+        self._unwritten.clear()
+        self._written_at = time.monotonic()
+
+    def _try(self, action: Callable[[Journal], None]) -> None:
+        if self._journal is None:
+            return
+        try:
+            action(self._journal)
+        except _FAILURES as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        assert self._journal is not None
+        path, journal, self._journal = self._journal.path, self._journal, None
+        self._entry = None
+        journal.close()
+        _complain(path, error, self._required)
+
+
+def open_log(choice: str, about: Callable[[], Entry]) -> JobLog:
+    """`choice`: "auto", "required", "off", or the path of a database. `about` is asked only if there is a journal.
+
+    UploadInProgressError while another job uploads the same object; JournalError as in JobLog.
+    """
+    if choice == "off":
+        return JobLog(None, None)
+    required = choice == "required"
+    path = default_path() if choice in ("auto", "required") else Path(choice)
+    entry = about()
+    try:
+        lock = ObjectLock(path.parent / "locks", entry.cluster, entry.uri)
+    except OSError as error:
+        _complain(path, error, required)
+        return JobLog(None, None)
+    try:
+        return JobLog(open_journal(path), entry, required=required, lock=lock)
+    except _FAILURES as error:
+        lock.release()
+        _complain(path, error, required)
+        return JobLog(None, None)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def open_journal(path: Path) -> Journal:
+    """The database; one that is damaged, foreign or newer is set aside, with a warning, and a fresh one is made."""
+    try:
+        return Journal(path)
+    except DamagedError as error:
+        bad = set_aside(path)
+        logger.warning("journal %s cannot be used (%s): kept as %s; starting a fresh one", path, error, bad)
+        return Journal(path)
+
+
+def new_entry(
+    *,
+    cluster: str,
+    endpoint: str,
+    uri: str,
+    source: str | None,
+    identity: object,
+    size: int,
+    part_size: int,
+    settings: object,
+) -> Entry:
+    """`source`: a path, made absolute here; None for a buffer."""
+    return Entry(
+        cluster=cluster,
+        endpoint=endpoint,
+        uri=uri,
+        upload_id="",
+        source=b"" if source is None else os.fsencode(os.path.abspath(source)),
+        identity=to_json(identity),
+        size=size,
+        part_size=part_size,
+        settings=to_json(settings),
+        created=0.0,
+        updated=0.0,
+        boot=this_boot(),
+        pid=os.getpid(),
+    )
+
+
+def _complain(path: Path, error: Exception, required: bool) -> None:
+    if required:
+        raise JournalError(
+            f"journal {path}: {error}; journal='required' was asked for. With journal='auto' the upload would go on, "
+            "and could not be resumed"
+        ) from error
+    logger.warning("journal %s: %s; the upload goes on and cannot be resumed", path, error)

@@ -1,0 +1,91 @@
+"""`ProcessTransport`: a transport for parts' bodies whose requests are made by worker processes.
+
+What is decided stays here: ledger, retries, fence, throttle. A thread that sends a part waits in `handle_request`, as
+it would in a transport of its own process, and gets the same answers and errors, with the same record in the Exchange.
+
+Threads: any number; the pool says how they share its lanes. Whoever made it closes it, when no part is under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Final
+
+import httpx
+
+from .._plan import PartRange
+from .._source import Source
+from .._transport import Exchange
+from ..ais.tls import Tls
+from .part_body import PartBody
+from .process_messages import Failure, Hash, Outcome, Send
+from .process_pool import ProcessPool, WorkerDied
+
+_TO_WORKER: Final[tuple[str, ...]] = ("target", "timeout", "fence", "progress")
+
+
+class ProcessTransport(httpx.BaseTransport):
+    """Takes requests whose stream is a PartBody over `source`. `tls`: of the workers' transports; None for http.
+
+    Raises what ZeroCopyTransport raises, and `WorkerDied` with `head_sent` in the Exchange: nobody knows what the
+    target has.
+    """
+
+    keeps_records = True
+
+    def __init__(self, source: Source, tls: Tls | None, processes: int, max_concurrency: int):
+        self.pool = ProcessPool(source, tls, processes, max_concurrency)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        body = request.stream
+        assert isinstance(body, PartBody)
+        told: dict[str, Any] = dict(request.extensions)
+        extensions = {name: told[name] for name in _TO_WORKER if name in told}
+        ticket = Send(body.part, body.names, request.method, str(request.url), request.headers.raw, extensions)
+        body.sent_elsewhere(None)
+        record: Exchange = told["exchange"]
+        outcome = self.pool.ask(ticket, record, told.get("cancel"), extensions.get("fence") or 0.0)
+        body.sent_elsewhere(outcome.checksums)
+        if not outcome.status:
+            assert outcome.failure is not None
+            raise outcome.failure.error(request)
+        stream = _Replayed(outcome, request)
+        return httpx.Response(outcome.status, headers=outcome.headers, stream=stream, extensions=outcome.extensions)
+
+    def hash_range(self, part: PartRange, kind: str) -> str | None:
+        """A checksum of a part, computed by a worker; None if that cannot be had there."""
+        try:
+            outcome = self.pool.ask(Hash(part, kind), None, None)
+        except (WorkerDied, httpx.ConnectError):
+            return None
+        if outcome.failure is not None:
+            raise outcome.failure.error()
+        return outcome.checksums[kind]
+
+    def close(self) -> None:
+        self.pool.close()
+
+    def __enter__(self) -> ProcessTransport:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | Any) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<ProcessTransport {len(self.pool.pids)} workers>"
+
+
+class _Replayed(httpx.SyncByteStream):
+    """An answer's body as a worker has read it, and the error in which that ended."""
+
+    def __init__(self, outcome: Outcome, request: httpx.Request):
+        self._content = outcome.content
+        self._failure: Failure | None = outcome.failure
+        self._request = request
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._content:
+            yield self._content
+        if self._failure is not None:
+            raise self._failure.error(self._request)

@@ -1,0 +1,218 @@
+"""A worker process of `engine="process"`: sends parts of one open file, and decides nothing.
+
+Threads: the main one sets up and then only waits for the parent's end, which is EOF on the control socket. Each lane
+has a thread, which does one ticket at a time. "fastmpu-lease" lets writers in. Shared by lanes: the source and the
+transport, which say how in their own modules.
+
+Owner of everything here is the process: it ends by `os._exit`, and the kernel closes what is open. It reads the file by
+an open of its own, under a lease of its own where the parent has one: then nobody has to tell anybody when a writer
+comes. Ctrl-C and SIGTERM go to the whole group; the parent decides what they mean, so they are ignored here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from typing import Final, NoReturn
+
+import httpx
+
+from .._source import Source
+from .._source.mapped_file import File
+from .._transport import Exchange, ZeroCopyTransport
+from ..ais.responses import MAX_BODY
+from ..errors import SourceChangedError, UsageError
+from .lease_guard import LeaseGuard
+from .part_body import PartBody
+from .part_task import hash_range
+from .process_messages import (
+    CANCEL,
+    CELLS,
+    FDS_AT_ONCE,
+    HANDED,
+    RECORDED,
+    TAKEN,
+    Channel,
+    Failure,
+    Hash,
+    Outcome,
+    Send,
+    Setup,
+    Ticket,
+)
+
+PARENTS_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class SharedExchange(Exchange):
+    """Its `handed` is seen by the parent while it grows."""
+
+    __slots__ = ("_cells",)
+
+    def __init__(self, cells: memoryview):
+        self._cells = cells
+        super().__init__()
+
+    @property
+    def handed(self) -> int:
+        return int(self._cells[HANDED])
+
+    @handed.setter
+    def handed(self, count: int) -> None:
+        self._cells[HANDED] = count
+
+
+class SharedFlag:
+    """The parent's wish to stop."""
+
+    def __init__(self, cells: memoryview):
+        self._cells = cells
+
+    def is_set(self) -> bool:
+        return bool(self._cells[CANCEL])
+
+
+class Lane:
+    """One request after the other, in a thread of its own."""
+
+    def __init__(self, channel: Channel, cells: memoryview, source: Source, transport: httpx.BaseTransport | Failure):
+        self._channel = channel
+        self._cells = cells
+        self._source = source
+        self._transport = transport
+
+    def serve(self) -> None:
+        """Until the parent hangs up. A bug in here ends the process: a lane that does not answer would be a hang."""
+        try:
+            while True:
+                ticket = self._channel.receive()
+                self._cells[TAKEN] = 1
+                self._channel.send(self._outcome(ticket))
+                del ticket
+        except EOFError:
+            return
+        except BaseException:  # noqa: BLE001 - the parent sees the end of the process, and what was under way
+            traceback.print_exc()
+            os._exit(1)
+
+    def _outcome(self, ticket: Ticket) -> Outcome:
+        if isinstance(ticket, Hash):
+            try:
+                return Outcome({ticket.kind: hash_range(self._source, ticket.part, ticket.kind)})
+            except Exception as error:  # noqa: BLE001 - goes home
+                return Outcome({}, failure=Failure.of(error))
+        return self._send(ticket)
+
+    def _send(self, ticket: Send) -> Outcome:
+        record = SharedExchange(self._cells)
+        body = PartBody(self._source, ticket.part, ticket.checksums)
+        answer: httpx.Response | None = None
+        content, failure = b"", None
+        try:
+            if isinstance(self._transport, Failure):
+                raise self._transport.error()
+            if ticket.part.offset + ticket.part.length > self._source.size:
+                raise SourceChangedError(f"{self._source.name!r} changed while it was uploaded: it was truncated")
+            request = httpx.Request(
+                ticket.method,
+                ticket.url,
+                headers=ticket.headers,
+                stream=body,
+                extensions={**ticket.extensions, "exchange": record, "cancel": SharedFlag(self._cells)},
+            )
+            answer = self._transport.handle_request(request)
+            content = b"".join(_some(answer))
+        except Exception as error:  # noqa: BLE001 - goes home
+            failure = Failure.of(error)
+        sums = body.hexdigests() if body.checksums else {}
+        recorded = {name: getattr(record, name) for name in RECORDED}
+        if answer is None:
+            return Outcome(sums, recorded, failure=failure)
+        return Outcome(
+            sums, recorded, answer.status_code, answer.headers.raw, content, dict(answer.extensions), failure=failure
+        )
+
+
+def _some(answer: httpx.Response) -> Iterator[bytes]:
+    """The answer's body, or so much of it that the parent sees that it is too large."""
+    taken = 0
+    assert isinstance(answer.stream, httpx.SyncByteStream)
+    try:
+        for piece in answer.stream:
+            yield piece
+            taken += len(piece)
+            if taken > MAX_BODY:
+                return
+    finally:
+        answer.close()
+
+
+def main(control: socket.socket) -> NoReturn:
+    """`control`: the parent's, which has just told us where to import from."""
+    try:
+        for number in PARENTS_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, PARENTS_SIGNALS)  # the parent has blocked them for our start
+        if sys.platform == "linux":
+            # A second belt: EOF does not come if somebody else has inherited the parent's end of the socket.
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        channel = Channel(control)
+        setup: Setup = channel.receive()
+        memory, file, *lanes = _descriptors(control, 2 + len(setup.cells))
+        if os.getppid() != setup.parent:
+            os._exit(0)  # it died before it could be noticed
+        cells = memoryview(mmap.mmap(memory, 0)).cast("Q")
+        source = _source(file, setup)
+        transport = _transport(setup)
+        LeaseGuard(source).__enter__()
+        for lane, first in zip(lanes, setup.cells, strict=True):
+            own = cells[first : first + CELLS]
+            serving = Lane(Channel(socket.socket(fileno=lane)), own, source, transport)
+            threading.Thread(target=serving.serve, name=f"fastmpu-lane-{first // CELLS}", daemon=True).start()
+        control.recv(1)  # nothing is said here any more: this is the end
+    except EOFError:
+        pass
+    except BaseException:  # noqa: BLE001 - nobody above could do more
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def _descriptors(control: socket.socket, count: int) -> list[int]:
+    found: list[int] = []
+    while len(found) < count:
+        data, fds, _, _ = socket.recv_fds(control, 1, FDS_AT_ONCE)
+        if not data:
+            raise EOFError
+        found += fds
+    return found
+
+
+def _source(inherited: int, setup: Setup) -> Source:
+    """The same file, opened once more where it is to be mapped: a lease belongs to an open, and the parent would let go
+    of its own while a map of ours is in use."""
+    if setup.mapped:
+        try:
+            own = os.open(f"/proc/self/fd/{inherited}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            mapped = File(own, setup.name, read="mmap")
+            os.close(inherited)
+            return mapped
+        except (OSError, UsageError):
+            pass  # no right to open it again, or a writer was quicker
+    return File(inherited, setup.name, read="pread")
+
+
+def _transport(setup: Setup) -> httpx.BaseTransport | Failure:
+    """Certificates that cannot be read any more are told with each ticket."""
+    try:
+        return ZeroCopyTransport(tls=None if setup.tls is None else setup.tls.context())
+    except UsageError as error:
+        return Failure.of(error)
