@@ -67,10 +67,10 @@ def bench(
         Path(file) if file else None, _bytes(size or "1GiB", "size"), runs, seed, endpoint or None, mock
     )
     conditions.check(grid)
-    _check_writable(json)
     if plot is not None:
         check_installed()
         _make_directory(plot)
+    _check_writable(json)
     report = run(grid, conditions, _announcer())
     document = report.document()
     if json is not None:
@@ -90,12 +90,16 @@ def _bytes(text: str, name: str) -> int:
 
 
 def _check_writable(file: str | None) -> None:
+    """Now rather than after minutes; nothing of it stays, should the bench be interrupted."""
     if file is not None:
+        is_new = not Path(file).exists()
         try:
             with open(file, "a", encoding="utf-8"):
                 pass
         except OSError as error:
             raise UsageError(f"json={file!r}: {error.strerror}; give a file that can be written") from error
+        if is_new:
+            Path(file).unlink()
 
 
 def _make_directory(path: str) -> None:

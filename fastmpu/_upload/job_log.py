@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from .._source.mounts import LOCAL, file_system_of
 from ..errors import JournalError
 from .journal import DamagedError, Entry, Journal, default_path, set_aside, to_json
 from .object_lock import ObjectLock
@@ -206,11 +207,24 @@ def open_log(choice: str, about: Callable[[], Entry]) -> JobLog:
 def open_journal(path: Path) -> Journal:
     """The database; one that is damaged, foreign or newer is set aside, with a warning, and a fresh one is made."""
     try:
-        return Journal(path)
+        journal = Journal(path)
+        _warn_of_network(path)
+        return journal
     except DamagedError as error:
         bad = set_aside(path)
         logger.warning("journal %s cannot be used (%s): kept as %s; starting a fresh one", path, error, bad)
         return Journal(path)
+
+
+def _warn_of_network(path: Path) -> None:
+    """SQLite's locks are not safe where another machine may hold them (sqlite.org/faq.html, question 5)."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        kind = file_system_of(fd)
+    finally:
+        os.close(fd)
+    if kind is not None and kind not in LOCAL and kind != "zfs":
+        logger.warning("journal %s lies on %s, where its locks may not hold: give another path by journal=", path, kind)
 
 
 def new_entry(

@@ -199,11 +199,20 @@ def test_any_number_of_workers(obj: fastmpu.Object, source: Path, processes: int
 
 def test_workers_work_side_by_side(obj: fastmpu.Object, source: Path, cluster: mock.Cluster) -> None:
     """Four requests in flight by two workers, and not five."""
-    with cluster.faults.add("latency", ms=300, op="part", times="always"):
-        alive: list[object] = []
-        with Aside(lambda: len([r for r in cluster.truth.alive if r.op == "part"]) >= 4, alive.append):
-            send(obj, source)
-    assert alive == [True]
+    slow = cluster.faults.add("trickle", bytes_per_s=1000, op="part", times="always")
+    seen: list[int] = []
+
+    def in_flight() -> int:
+        return len([each for each in cluster.truth.alive if each.op == "part"])
+
+    def look(_: Any) -> None:
+        time.sleep(0.2)
+        seen.append(in_flight())
+        slow.remove()
+
+    with Aside(lambda: in_flight() >= 4, look):
+        send(obj, source)
+    assert seen == [4]
 
 
 def test_progress_is_seen_while_a_part_is_sent(obj: fastmpu.Object, source: Path, cluster: mock.Cluster) -> None:
@@ -225,11 +234,14 @@ def test_each_process_has_a_lease_of_its_own(
     inode = source.stat().st_ino
     seen: list[int] = []
 
+    slow = cluster.faults.add("trickle", bytes_per_s=1000, op="part", times="always")
+
     def look(_: Any) -> None:
         lines = Path("/proc/locks").read_text().splitlines()
         seen.append(sum("LEASE" in line and f":{inode} " in line for line in lines))
+        slow.remove()
 
-    with cluster.faults.add("latency", ms=300, op="part", times=4), Aside(lambda: len(cluster.truth.alive) >= 4, look):
+    with Aside(lambda: len([each for each in cluster.truth.alive if each.op == "part"]) >= 4, look):
         send(obj, source, read=read)
     assert seen == [leases]
 

@@ -317,6 +317,22 @@ def test_a_journal_is_private_and_has_no_token(cluster: mock.Cluster, path: Path
             assert not file.is_file() or b"nobody-may-see" not in file.read_bytes()
 
 
+@pytest.mark.parametrize(("kind", "warned"), [("nfs4", True), ("fuse.sshfs", True), ("ext4", False), (None, False)])
+def test_a_journal_on_a_network_file_system(
+    obj: fastmpu.Object,
+    path: Path,
+    notes: Path,
+    kind: str | None,
+    warned: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is used, and the danger is told."""
+    monkeypatch.setattr("fastmpu._upload.job_log.file_system_of", lambda _: kind)
+    again(obj, path, notes)
+    assert ("locks may not hold" in caplog.text) is warned
+
+
 def test_two_jobs_for_one_object(obj: fastmpu.Object, path: Path, notes: Path) -> None:
     """The second is told who is at it, before it sends anything; when the first has ended, it may."""
     told: list[str] = []
