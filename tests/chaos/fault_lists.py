@@ -76,7 +76,7 @@ BODY = """
   move_owner(ms=forever)
   move_owner(ms=100, when=after)
   cleanup_now
-! 429_burst(n=3)
+! 429_burst(n=2)
   oos_507
 ! clock_skew
 """
