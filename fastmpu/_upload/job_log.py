@@ -21,7 +21,7 @@ from typing import Final
 
 from .._source.mounts import LOCAL, file_system_of
 from ..errors import JournalError
-from .journal import DamagedError, Entry, Journal, default_path, set_aside, to_json
+from .journal import DamagedError, Entry, Journal, journal_path, set_aside, to_json
 from .object_lock import ObjectLock
 from .process_end import this_boot
 
@@ -64,10 +64,11 @@ class JobLog:
 
     def opened(self, upload_id: str) -> None:
         """A new upload id of this job; written before this returns."""
-        if self._about is None:
+        about = self.about
+        if about is None:
             return
         now = time.time()
-        entry = replace(self._about, upload_id=upload_id, created=now, updated=now)
+        entry = replace(about, upload_id=upload_id, created=now, updated=now)
         self._parts, self._unwritten = {}, set()
         self._entry = entry
 
@@ -114,14 +115,12 @@ class JobLog:
     def ended(self, state: str, upload_id: str | None) -> None:
         """`state`: done, aborted, lost, or abort-pending for one that could not be aborted. Also of an earlier id of
         this job. A failure here is only told: the upload is over."""
-        if self._journal is None or self._entry is None or upload_id is None:
+        if self._journal is None or upload_id is None:
             return
+        if self._entry is not None and self._entry.upload_id == upload_id:
+            self._entry = None
         try:
-            if upload_id == self._entry.upload_id:
-                self._journal.end(self._row, replace(self._entry, state=state, updated=time.time()))
-                self._entry = None
-            else:
-                self._journal.end_upload(upload_id, state)
+            self._journal.end_upload(upload_id, state)
         except _FAILURES as error:
             logger.warning("journal %s: the end of upload %s was not noted: %s", self._journal.path, upload_id, error)
 
@@ -186,7 +185,7 @@ def open_log(choice: str, about: Callable[[], Entry]) -> JobLog:
     if choice == "off":
         return JobLog(None, None)
     required = choice == "required"
-    path = default_path() if choice in ("auto", "required") else Path(choice)
+    path = journal_path(choice)
     entry = about()
     try:
         lock = ObjectLock(path.parent / "locks", entry.cluster, entry.uri)

@@ -233,6 +233,11 @@ def default_path(environment: Mapping[str, str] = os.environ) -> Path:
     return base / "fastmpu" / "journal.sqlite3"
 
 
+def journal_path(choice: str) -> Path:
+    """Where the journal is that `choice` names, which is not "off"."""
+    return default_path() if choice in ("auto", "required") else Path(choice)
+
+
 def to_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 

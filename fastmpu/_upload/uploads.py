@@ -15,7 +15,7 @@ from ..ais.credentials import TokenSource, held
 from ..errors import ResumeError, UploadInProgressError, UsageError
 from .cancel import CancelEvent
 from .job_log import open_journal
-from .journal import Entry, default_path
+from .journal import Entry, journal_path
 from .object_lock import ObjectLock
 from .progress import OnProgress
 from .receipt import Receipt
@@ -139,7 +139,7 @@ def abort_upload(
 def _path(journal: str) -> Path:
     if journal == "off":
         raise UsageError("journal='off': what was noted nowhere cannot be found; use 'auto', or a path")
-    return default_path() if journal in ("auto", "required") else Path(journal)
+    return journal_path(journal)
 
 
 def _entries(path: Path) -> list[tuple[int, Entry]]:

@@ -221,6 +221,7 @@ def test_what_does_not_fit_the_notes(obj: fastmpu.Object, cluster: mock.Cluster,
     receipt = again(obj, path, notes)
     assert (receipt.resumed, receipt.restarts) == (0, 1)
     assert obj.get_reader().read_all() == CONTENT
+    assert fastmpu.unfinished_uploads(journal=str(notes)) == []  # the old one was aborted, and that was noted
 
 
 # --- what must be the same --------------------------------------------------------------------------------------------
