@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .._sizes import format_size
+from .._upload.engine import usable_cores
 from .._version import __version__
 
 PACKAGES = ("aistore", "httpx", "h11", "crc32c", "xxhash", "numpy")
@@ -20,7 +21,7 @@ def machine_facts() -> dict[str, Any]:
     return {
         "platform": platform.platform(),
         "processor": _processor(),
-        "cpus": _cpus(),
+        "cpus": usable_cores(),
         "memory": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         "load": round(os.getloadavg()[0], 2),
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -43,10 +44,6 @@ def machine_line(facts: dict[str, Any], found: dict[str, str | None]) -> str:
     packages = ", ".join(f"{name} {number}" for name, number in found.items() if number)
     memory = format_size(facts["memory"])
     return f"{facts['platform']}, {facts['cpus']} CPUs, {memory}, load {facts['load']}; {packages}; {facts['time']}"
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:

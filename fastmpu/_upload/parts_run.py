@@ -25,9 +25,9 @@ from ..ais.states import PartEvent
 from ..errors import AmbiguousPartError, Cancelled, ResumeError, UploadError, UploadLostError
 from .fence import StartAgain, ask, settle
 from .job_log import JobLog
-from .part_task import PART_CHECKSUMS, Job, PartTask, hash_range
+from .part_task import PART_CHECKSUMS, Job, PartTask
 from .progress import ProgressMeter
-from .recall import Recall
+from .recall import Recall, stored_before
 from .receipt import PartReceipt
 from .workers import executor
 
@@ -156,15 +156,11 @@ class PartsRun:
 
     def _take_over(self, recalled: Recall) -> None:
         for number, checksums in recalled.acknowledged.items():
-            self._done[number] = self._stored_before(number, checksums)
+            self._done[number] = stored_before(self._job.source, self._plan.parts[number - 1], (), checksums)
             self._meter.taken_over(self._done[number].length)
         self._doubtful = set(recalled.begun)
         self.settled |= self._doubtful  # who sent what is not certain: looked at when the object is complete
         self._waiting = deque(number for number in self._waiting if number not in recalled.noted)
-
-    def _stored_before(self, number: int, checksums: dict[str, str]) -> PartReceipt:
-        part = self._plan.parts[number - 1]
-        return PartReceipt(number, part.offset, part.length, checksums, attempts=0, seconds=0.0)
 
     def _locate(self) -> None:
         """Ask what the cluster has of the doubtful parts; nothing is in flight."""
@@ -192,9 +188,7 @@ class PartsRun:
             self._mpu.ledger.end(number, PartEvent.FOUND_STORED if stored else PartEvent.FOUND_MISSING)
             if stored:
                 kinds = PART_CHECKSUMS[self._job.options.checksum]
-                part = self._plan.parts[number - 1]
-                checksums = {kind: hash_range(self._job.source, part, kind) for kind in kinds}
-                self._acknowledged(self._stored_before(number, checksums))
+                self._acknowledged(stored_before(self._job.source, self._plan.parts[number - 1], kinds))
         self._doubtful = self._doubtful - numbers
         if not stored:
             open_ones = numbers | set(self._waiting)

@@ -35,11 +35,11 @@ from .cancel import CancelEvent, CancelFlag
 from .config import UploadOptions
 from .fence import StartAgain, ask, probe_parts
 from .job_log import JobLog
-from .part_task import PART_CHECKSUMS, Job, hash_range, with_retries
+from .part_task import PART_CHECKSUMS, Job, with_retries
 from .parts_run import PartsRun
 from .process_end import wait_until_over
 from .progress import OnProgress, ProgressMeter
-from .recall import NotRecalled, Recall, recall, refused
+from .recall import NotRecalled, Recall, recall, refused, stored_before
 from .receipt import PartReceipt, Receipt
 from .retry import RetryBudget
 from .throttle import Throttle
@@ -296,10 +296,9 @@ class Upload:
         """What the earlier job left, when nothing of it is under way any more: the object, if it came that far; None
         for an upload to go on with. StartAgain if the cluster has neither."""
         endpoint = self._target.bucket.client.endpoint
-        ports = {member.port for member in endpoint.cluster_map().members}
         entry = recalled.entry
         self._meter.tick()
-        if not wait_until_over(entry.boot, entry.updated, ports, job.cancel):
+        if not wait_until_over(entry.boot, entry.updated, endpoint.cluster_map().ports, job.cancel):
             raise Cancelled("stopped while the earlier job's requests were coming to their end")
         self._probes += 1
         try:
@@ -332,11 +331,10 @@ class Upload:
         kinds = PART_CHECKSUMS[self._options.checksum]
         if props.size != self._plan.size or props.checksum_type != "crc32c" or not kinds:
             return None
-        parts = []
-        for part in self._plan.parts:
-            noted = recalled.acknowledged.get(part.number)
-            checksums = noted or {kind: hash_range(self._source, part, kind) for kind in kinds}
-            parts.append(PartReceipt(part.number, part.offset, part.length, checksums, attempts=0, seconds=0.0))
+        parts = [
+            stored_before(self._source, part, kinds, recalled.acknowledged.get(part.number))
+            for part in self._plan.parts
+        ]
         self._source.check()
         self._meter.taken_over(self._plan.size)
         expected = Expected(self._plan.size, _combined(parts), recalled.entry.upload_id, len(parts))

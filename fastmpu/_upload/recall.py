@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from .._plan import Plan
+from .._plan import PartRange, Plan
 from .._source import Source
 from ..errors import ResumeError
 from .job_log import JobLog
 from .journal import DamagedError, Entry, Journal, numbers_of
 from .part_task import hash_range
+from .receipt import PartReceipt
 
 logger = logging.getLogger("fastmpu")
 
@@ -105,6 +107,14 @@ def _other_bytes(noted: dict[int, str], source: Source, plan: Plan) -> str:
             if hash_range(source, plan.parts[number - 1], name) != value:
                 return f"part {number} of the source has another {name} than it had"
     return ""
+
+
+def stored_before(
+    source: Source, part: PartRange, kinds: Iterable[str], noted: dict[str, str] | None = None
+) -> PartReceipt:
+    """The receipt of a part that an earlier job sent; hashed here where that job has not `noted` its checksums."""
+    checksums = noted or {kind: hash_range(source, part, kind) for kind in kinds}
+    return PartReceipt(part.number, part.offset, part.length, checksums, attempts=0, seconds=0.0)
 
 
 def refused(reason: str, uri: str) -> ResumeError:

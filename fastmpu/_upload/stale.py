@@ -47,5 +47,4 @@ def abort_entry(entry: Entry, client: Client) -> bool:
 
 
 def seems_over(entry: Entry, client: Client) -> bool:
-    ports = {member.port for member in client.endpoint.cluster_map().members}
-    return is_over(entry.boot, entry.updated, ports)
+    return is_over(entry.boot, entry.updated, client.endpoint.cluster_map().ports)

@@ -42,6 +42,11 @@ class ClusterMap:
     targets: tuple[str, ...]
     members: frozenset[Origin]
 
+    @property
+    def ports(self) -> frozenset[int]:
+        """On which its nodes listen."""
+        return frozenset(member.port for member in self.members)
+
     @classmethod
     def parse(cls, value: Any, endpoint: str) -> ClusterMap:
         """From the JSON of `GET /v1/daemon?what=smap` (protocol 6); NotAIStoreError, which names `endpoint`, if it is
