@@ -26,7 +26,12 @@ _ONLY_LOOKING_TELLS = ("flip_bit", "drop_byte", "dup_chunk", "cleanup_now", "sta
 MIDDLEBOXES = frozenset({"half_dead", "gateway_502", "gateway_504"})
 # Also these, if another fault ends the connection meanwhile: the handler stalls without noticing.
 _STALLS = frozenset({"stall_at", "accept_no_read", "latency", "late_response", "lost_response"})
-_NOT_DRAWN = {"raw_name", "downgrade"}  # about names and TLS, not about bytes; tested elsewhere
+# About names and TLS, not about bytes, and what a repaired server does; tested elsewhere. What comes to the menu later
+# comes to this list as well: a seed goes on to mean the same upload.
+_NOT_DRAWN = {
+    *("raw_name", "downgrade", "tls_bad_cert"),
+    *(name for name, entry in MENU.items() if entry.group == "quirk"),
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Case:
     token: bool = False  # the proxy asks for one
     signed: bool = False  # redirects are, as from AIStore v5.1 on
     batch: int = 1  # so many objects of this content, at once, by one client
+    resumed: bool = False  # an earlier job of the same journal has come as far as part 3
     cancel_after: float | None = None
     faults: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
@@ -61,7 +67,7 @@ class Case:
     def __str__(self) -> str:
         how = " ".join(f"{key}={value}" for key, value in self.options.items())
         parts = f"{self.parts} parts of {self.part_size}" if self.multipart else "whole"
-        extra = "".join(f" {name}" for name in ("tls", "token", "signed") if getattr(self, name))
+        extra = "".join(f" {name}" for name in ("tls", "token", "signed", "resumed") if getattr(self, name))
         extra += f" x {self.batch}" if self.batch > 1 else ""
         extra += f" cancel after {self.cancel_after}" if self.cancel_after else ""
         return f"{self.source} {self.size} B, {parts}, former {self.former}, {how}{extra}; {'; '.join(self.faults)}"
@@ -117,7 +123,11 @@ def _with_extras(case: Case) -> Case:
     tls, token, signed, network = (dice.random() < 0.1 for _ in range(4))
     if network and case.multipart and ends_tell(case.faults):
         case = replace(case, options={**case.options, "fence": "network"})
-    return replace(case, tls=tls, token=token, signed=signed)
+    processes, resumed = (dice.random() < share for share in (0.05, 0.1))
+    if processes and case.multipart and case.source == "file":
+        case = replace(case, options={**case.options, "engine": "process", "processes": 1})
+    resumed = resumed and case.parts > 3 and case.source == "file"
+    return replace(case, tls=tls, token=token, signed=signed, resumed=resumed)
 
 
 def ends_tell(faults: Iterable[str]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import ssl
+import re
 import sys
 import tempfile
 import threading
@@ -26,7 +26,7 @@ import fastmpu
 from bench.fault_cases import SHORT, Case
 from fastmpu import mock
 from fastmpu._upload import pipeline
-from fastmpu.errors import FastMPUError, IntegrityError
+from fastmpu.errors import FastMPUError, IntegrityError, PartError
 from fastmpu.mock.faults import parse_fault
 from fastmpu.mock.truth import Record
 
@@ -35,6 +35,7 @@ HANG = 20.0  # seconds; the longest case is meant to take 8
 QUIET = 1.5  # seconds for handlers to end by themselves
 TOKEN = "canary.eyJhbGciOiJIUzI1NiJ9.0123456789abcdef-_~+/=="  # the tests' one, which no output may show
 RETRIES = 13  # beside the parts, per upload id: the budget's 10, a tenth, and the first try
+REFUSED = "status(op=part, part=3, code=400)"  # ends the earlier job of a case that is resumed
 
 Source = bytes | Path
 Send = Callable[[str, Source, threading.Event], object]  # object name, source, cancel; raises, or has stored it
@@ -77,10 +78,9 @@ def by_fastmpu(cluster: mock.Cluster, case: Case) -> Iterator[Send]:
 
 
 def client_of(cluster: mock.Cluster, **timeouts: float) -> fastmpu.Client:
-    context = ssl.create_default_context(cafile=str(cluster.ca_file)) if cluster.ca_file else None
     token = cluster.tokens.first if cluster.tokens else None
     times = fastmpu.Timeouts(**{**SHORT, **timeouts})
-    return fastmpu.Client(cluster.endpoint, timeouts=times, ssl_context=context, token=token)
+    return fastmpu.Client(cluster.endpoint, timeouts=times, ca_file=cluster.ca_file, token=token)
 
 
 def judge(
@@ -92,7 +92,7 @@ def judge(
 ) -> Verdict:
     """`only_losses`: for clients that promise nothing else. `meanwhile` is called in a thread while the upload runs."""
     verdict = Verdict(case)
-    threads, files = set(threading.enumerate()), _open_files()
+    threads, files, processes = set(threading.enumerate()), _open_files(), children()
     names = [NAME] if case.batch == 1 else [f"{NAME}.{number}" for number in range(case.batch)]
     cluster = mock.Cluster(
         targets=3,
@@ -104,6 +104,9 @@ def judge(
     )
     with _journal_of_its_own(), _source(case) as source, _log_lines() as lines, cluster as it:
         former = _put_former(it, case, names)
+        if case.resumed and not only_losses:
+            _leave_an_earlier_job(it, case, source)
+        fired_before = len(it.faults.log)
         for text in case.faults:
             it.faults.add(parse_fault(text))
         other = threading.Thread(target=meanwhile or (lambda *_: None), args=(it, source), name="meanwhile")
@@ -111,7 +114,7 @@ def judge(
         with sender(it, case) as send:
             errors = _run(verdict, names, lambda name, cancel: send(name, source, cancel))
         now = {name: _read(it, name) for name in names}
-        verdict.fired = len(it.faults.log)
+        verdict.fired = len(it.faults.log) - fired_before
         it.faults.clear()
         other.join()
         _end_handlers(verdict, it)
@@ -125,11 +128,18 @@ def judge(
             _judge_names(verdict, errors.values())
             if TOKEN in told or TOKEN[7:40] in told:
                 verdict.wrongs.append("the token stands in an error or in the log")
+            verdict.wrongs += [f"a worker {each}" for each in _WORKER_ENDED.findall(told)]
             _judge_truth(verdict, it, told)
     del it, cluster
     if not verdict.hang and not only_losses:
-        _look_for_leaks(verdict, threads, files)
+        _look_for_leaks(verdict, threads, files, processes)
     return verdict
+
+
+# SIGKILL is ours alone to send; whatever else ends a worker, SIGBUS above all, is a bug.
+_WORKER_ENDED = re.compile(
+    r"worker process \d+ ((?:was ended by signal (?!9\b)|ended with status|has hung up|does not|did not).*)"
+)
 
 
 def _end_handlers(verdict: Verdict, cluster: mock.Cluster) -> None:
@@ -154,11 +164,12 @@ def _run(verdict: Verdict, names: list[str], send: Callable[[str, threading.Even
 
     def run(name: str) -> None:
         try:
-            send(name, cancel)
+            receipt = send(name, cancel)
         except BaseException as error:  # noqa: BLE001 - whatever comes out is judged
             errors[name] = error
         else:
             errors[name] = None
+            verdict.counts["parts taken over from an earlier job"] += getattr(receipt, "resumed", 0)
 
     threads = [threading.Thread(target=run, args=(name,), name="judged-upload", daemon=True) for name in names]
     began = time.monotonic()
@@ -240,6 +251,17 @@ def _put_former(cluster: mock.Cluster, case: Case, names: list[str]) -> bytes | 
     cluster.truth.wait_until_quiet(10.0)
     cluster.truth.clear()
     return former
+
+
+def _leave_an_earlier_job(cluster: mock.Cluster, case: Case, source: Source) -> None:
+    """One that was given up after some parts, and kept: the journal has it, and this process does not."""
+    with cluster.faults.add(parse_fault(REFUSED)), client_of(cluster) as client:
+        obj = client.bucket(BUCKET).object(NAME)
+        try:
+            obj.upload(source, **{**case.upload_options(), "engine": "inline", "on_error": "keep", "deadline": None})
+        except PartError:
+            return
+    raise AssertionError("the earlier job was not given up")
 
 
 # -- the object
@@ -389,8 +411,20 @@ def _open_files() -> set[str]:
     return found
 
 
-def _look_for_leaks(verdict: Verdict, threads: set[threading.Thread], files: set[str]) -> None:
-    """All there is must be gone within two seconds: threads of the mock need a moment."""
+def children() -> set[int]:
+    """Of this process, dead ones that nobody has waited for included."""
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            found.update(map(int, (task / "children").read_text().split()))
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # a thread that has just ended
+    return found
+
+
+def _look_for_leaks(verdict: Verdict, threads: set[threading.Thread], files: set[str], processes: set[int]) -> None:
+    """All there is must be gone within two seconds: threads of the mock need a moment. Workers need none."""
+    verdict.leaks += [f"worker process {pid}" for pid in children() - processes]
     until = time.monotonic() + 2.0
     while True:
         more = {each for each in threading.enumerate() if each not in threads}

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, overload
 
-from ._sizes import GiB, MiB, format_size
+from ._sizes import GiB, KiB, MiB, format_size
 from .errors import PlanError
 
 MAX_PARTS: Final = 9_999
@@ -22,6 +22,11 @@ REMOTE_MIN_PART_SIZE: Final = 5 * MiB
 # Large enough that a request's fixed cost (some ms) vanishes beside its body, small enough that a failed part is cheap
 # to send again and that 16 in flight stay at 1 GiB.
 AUTO_PART_SIZE: Final = 64 * MiB
+# Few parts are made to come out even: as many in the last round as in the others, or, if there is only one round,
+# enough of them to use the connections. Not smaller than this, where a request's fixed cost begins to show.
+LEAST_AUTO_PART_SIZE: Final = 16 * MiB
+EVEN_STEP: Final = 64 * KiB  # whole pages of any system, and little enough to leave the last part its size
+FEW_ROUNDS: Final = 4  # a last round that is not full costs less than a fifth of more rounds
 # Below two automatic parts a single checked PUT needs fewer requests, may be repeated freely, and is verified by the
 # server before it is stored.
 AUTO_MULTIPART_THRESHOLD: Final = 128 * MiB
@@ -91,9 +96,9 @@ def plan_parts(
 ) -> Plan:
     """Cut `size` bytes into parts. All sizes are bytes; PlanError says which value cannot be, and what could.
 
-    `part_size="auto"` takes 64 MiB, or as many full MiB as it takes for 9,999 parts to suffice. Up to
-    `multipart_threshold` bytes go as one plain PUT: "auto" means 128 MiB, or the part size where one was asked for.
-    `max_concurrency` is checked here, with the other numbers of a plan, but does not change the cut.
+    `part_size="auto"` takes 64 MiB, or as many full MiB as it takes for 9,999 parts to suffice. Where that makes few
+    parts they are smaller, 16 MiB or more, so that `max_concurrency` requests at a time end at about the same time. Up
+    to `multipart_threshold` bytes go as one plain PUT: "auto" means 128 MiB, or the part size where one was asked for.
     """
     size = _integer("size", size)
     if not 0 <= size <= MAX_SIZE:
@@ -104,7 +109,7 @@ def plan_parts(
 
     least = max(_ceil_div(size, MAX_PARTS), 1 if provider == "ais" else REMOTE_MIN_PART_SIZE)
     if part_size == "auto":
-        chosen, reason = _automatic(least)
+        chosen, reason = _automatic(size, least, max_concurrency)
         threshold = AUTO_MULTIPART_THRESHOLD
     else:
         chosen, reason = _as_asked(_integer("part_size", part_size), least, size, provider)
@@ -122,11 +127,18 @@ def plan_parts(
     return Plan(size, whole, False, PartRanges(size, whole), reason)
 
 
-def _automatic(least: int) -> tuple[int, str]:
-    if least <= AUTO_PART_SIZE:
+def _automatic(size: int, least: int, max_concurrency: int) -> tuple[int, str]:
+    if least > AUTO_PART_SIZE:
+        grown = min(_ceil_div(least, MiB) * MiB, MAX_PART_SIZE)
+        return grown, (
+            f"{format_size(grown)} a part: {format_size(AUTO_PART_SIZE)} would need more than {MAX_PARTS:,} parts"
+        )
+    rounds = _ceil_div(_ceil_div(max(size, 1), AUTO_PART_SIZE), max_concurrency)
+    if rounds > FEW_ROUNDS:
         return AUTO_PART_SIZE, f"{format_size(AUTO_PART_SIZE)} a part, the automatic choice"
-    grown = min(_ceil_div(least, MiB) * MiB, MAX_PART_SIZE)
-    return grown, f"{format_size(grown)} a part: {format_size(AUTO_PART_SIZE)} would need more than {MAX_PARTS:,} parts"
+    count = max(1, min(rounds * max_concurrency, size // max(least, LEAST_AUTO_PART_SIZE)))
+    chosen = _ceil_div(_ceil_div(size, count), EVEN_STEP) * EVEN_STEP
+    return chosen, f"{format_size(chosen)} a part, the automatic choice for {max_concurrency} at a time"
 
 
 def _as_asked(part_size: int, least: int, size: int, provider: str) -> tuple[int, str]:

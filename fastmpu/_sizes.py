@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 KiB: Final = 1 << 10
@@ -39,6 +40,7 @@ def parse_size(value: int | str, name: str) -> int:
     return int(whole + fraction) * factor // scale  # exact, then cut to full bytes
 
 
+@lru_cache(maxsize=256)
 def format_size(count: float) -> str:
     """`count` bytes for a person, to two digits after the point: `1.5 GiB`, `64 MiB`, `12 B`."""
     for unit, factor in (("TiB", TiB), ("GiB", GiB), ("MiB", MiB), ("KiB", KiB)):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import os
 import uuid
+import warnings
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -16,8 +17,30 @@ import fastmpu
 from fastmpu import mock
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     logging.getLogger("fastmpu").setLevel(logging.DEBUG)  # what is never logged cannot be searched
+    config.pluginmanager.register(WarningWatch(config))
+
+
+class WarningWatch:
+    """Warnings reach pytest when their test has been reported: one that shows the token is a failure of its own."""
+
+    def __init__(self, config: pytest.Config):
+        self._config = config
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_warning_recorded(self, warning_message: warnings.WarningMessage, when: str, nodeid: str) -> None:
+        if not leaks([("message", f"{warning_message.message} {warning_message.line} {warning_message.source!r}")]):
+            return
+        # Others show it, and xdist carries it on, after this.
+        warning_message.message = UserWarning("not told again: it shows the token")
+        warning_message.line = warning_message.source = None
+        if when != "runtest":
+            pytest.exit(f"the token was shown in: a warning during {when}", returncode=pytest.ExitCode.TESTS_FAILED)
+        report = pytest.TestReport(
+            nodeid, (nodeid, None, nodeid), {}, "failed", "the token was shown in: a warning", "teardown"
+        )
+        self._config.hook.pytest_runtest_logreport(report=report)
 
 
 # Reports repeat the sections of the phases before.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
 from os.path import basename
 from pathlib import Path
@@ -11,8 +13,10 @@ from typing import Any
 
 from .. import mock
 from .._sizes import parse_size
-from .._upload import UploadOptions, upload
-from ..ais import Client, parse_uri
+from .._upload import ProgressEvent, Transfer, Uploader
+from .._upload.progress import INTERVAL as PROGRESS_INTERVAL
+from .._upload.progress import OnProgress
+from ..ais import parse_uri
 from ..ais.names import check_object_name
 from ..errors import FastMPUError, UsageError
 from .render import Progress, bar_of, complain, show_cluster, show_receipt
@@ -29,23 +33,59 @@ def copy(
     as_json: bool,
     progress: Progress,
 ) -> Status:
-    """Upload each source; one that fails does not keep the others from going on."""
+    """Upload each source, several at a time; one that fails does not keep the others from going on."""
     names = _names(sources, target)
-    UploadOptions.of(options)
     failed: list[Status] = []
-    with Client(endpoint) as client:
+
+    def failure(source: str, error: FastMPUError) -> None:
+        complain(error, source)
+        failed.append(hint(error, str(options.get("journal") or "auto")) or status_of(error))
+
+    label = sources[0] if len(names) == 1 else f"{len(names)} files"
+    with Uploader(endpoint=endpoint, **options) as uploader, bar_of(progress, label) as on_progress:
+        transfers: dict[Transfer, str] = {}
         for source, uri in names.items():
             try:
-                with bar_of(progress, source) as on_progress:
-                    receipt = upload(source, uri, client=client, progress=on_progress, **options)
+                transfers[uploader.submit(source, uri)] = source
             except FastMPUError as error:
-                complain(error, source)
-                failed.append(hint(error, str(options.get("journal") or "auto")) or status_of(error))
-            else:
-                show_receipt(receipt, as_json=as_json)
+                failure(source, error)
+        for transfer in _as_completed(transfers, on_progress):
+            try:
+                show_receipt(transfer.result(), as_json=as_json)
+            except FastMPUError as error:
+                failure(transfers[transfer], error)
     if not failed:
         return Status.done
     return failed[0] if len(names) == 1 else Status.failed
+
+
+def _as_completed(transfers: Iterable[Transfer], on_progress: OnProgress | None) -> Iterator[Transfer]:
+    """In the order in which they end; meanwhile `on_progress` gets the sums over all of them."""
+    everything = list(transfers)
+    left = set(everything)
+    began = time.monotonic()
+    while left:
+        done, _ = wait(left, PROGRESS_INTERVAL, FIRST_COMPLETED)
+        if on_progress is not None:
+            on_progress(_sum([each.snapshot() for each in everything], time.monotonic() - began))
+        for each in everything:
+            if each in done:
+                left.discard(each)
+                yield each
+
+
+def _sum(events: list[ProgressEvent], elapsed: float) -> ProgressEvent:
+    stages = {event.stage for event in events} - {"waiting", "done"} or {"done"}
+    return ProgressEvent(
+        total=sum(event.total for event in events),
+        sent=sum(event.sent for event in events),
+        acked=sum(event.acked for event in events),
+        stage="send" if len(stages) > 1 else stages.pop(),
+        elapsed=elapsed,
+        resumed=sum(event.resumed for event in events),
+        files_done=sum(event.files_done for event in events),
+        files_total=len(events),
+    )
 
 
 def _names(sources: list[str], target: str) -> dict[str, str]:

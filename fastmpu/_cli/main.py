@@ -92,6 +92,15 @@ def cp(
     resume: Annotated[
         str | None, typer.Option(help="auto: go on with an unfinished upload of the same file; never; require.")
     ] = None,
+    max_memory: Annotated[
+        str | None, typer.Option(help="Most that reading may hold, as in 32MiB: fewer parts are in flight then.")
+    ] = None,
+    max_bandwidth: Annotated[
+        str | None, typer.Option(help="Bytes a second for all bodies together, as in 100MB.")
+    ] = None,
+    trace: Annotated[
+        str | None, typer.Option(help="Write what happened when to this file; open it in Perfetto.", metavar="FILE")
+    ] = None,
     no_clobber: Annotated[bool, typer.Option("--no-clobber", "-n", help="Refuse objects that exist.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the parts of a failed upload on the cluster.")] = False,
     json: Annotated[bool, typer.Option("--json", help="A receipt per line on stdout, as JSON.")] = False,
@@ -117,6 +126,9 @@ def cp(
         "journal": journal,
         "resume": resume,
         "processes": processes,
+        "max_memory": max_memory,
+        "max_bandwidth": max_bandwidth,
+        "trace": trace,
         "mode": "create" if no_clobber else None,
         "on_error": "keep" if keep else None,
     }
@@ -124,6 +136,14 @@ def cp(
 
 
 JournalPath = Annotated[str, typer.Option(help="The journal: auto, or a path.", envvar="FASTMPU_JOURNAL")]
+ClusterBucket = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="BUCKET",
+        help="Ask the cluster, as in ais://bucket: lists everybody's uploads, and another job may be at them.",
+    ),
+]
 UploadId = Annotated[str, typer.Argument(metavar="ID", help="An upload id.", show_default=False)]
 
 
@@ -149,34 +169,51 @@ app.add_typer(uploads, name="uploads")
 
 @uploads.command("ls")
 def uploads_ls(
+    cluster: ClusterBucket = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     journal: JournalPath = "auto",
+    endpoint: Endpoint = None,
 ) -> None:
     """List this user's unfinished uploads, those under way included."""
     from . import unfinished
 
-    _run(lambda: unfinished.list_uploads(journal, as_json=json))
+    if cluster is None:
+        _run(lambda: unfinished.list_uploads(journal, as_json=json))
+    _run(lambda: unfinished.list_cluster(cluster, endpoint, journal, as_json=json))
 
 
 @uploads.command("abort")
-def uploads_abort(upload_id: UploadId, journal: JournalPath = "auto", endpoint: Endpoint = None) -> None:
-    """Clear an unfinished upload away, on the cluster too."""
+def uploads_abort(
+    upload_id: UploadId, cluster: ClusterBucket = None, journal: JournalPath = "auto", endpoint: Endpoint = None
+) -> None:
+    """Clear an unfinished upload away, on the cluster too. One that the journal does not know only with --cluster: a
+    job that is still at it, on another machine, fails."""
     from . import unfinished
 
-    _run(lambda: unfinished.abort(upload_id, endpoint, journal))
+    _run(lambda: unfinished.abort(upload_id, endpoint, journal, cluster))
 
 
 @uploads.command("gc")
 def uploads_gc(
-    older_than: Annotated[str, typer.Option(help="Of which nothing was noted for so long, as in 30m, 2h, 1d.")] = "2h",
+    older_than: Annotated[
+        str | None,
+        typer.Option(
+            help="As in 30m, 2h, 1d: of which nothing was noted for so long (default 2h); with --cluster, which were "
+            "begun so long ago (default 1d)."
+        ),
+    ] = None,
+    cluster: ClusterBucket = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; else it is only shown.")] = False,
     journal: JournalPath = "auto",
     endpoint: Endpoint = None,
 ) -> None:
-    """Abort all unfinished uploads that are older."""
+    """Abort all unfinished uploads that are older. With --cluster, those that the cluster lists and the journal does
+    not know instead: jobs that are still at them, on other machines, fail, so take a long time."""
     from . import unfinished
 
-    _run(lambda: unfinished.collect(older_than, endpoint, journal, yes=yes))
+    if cluster is None:
+        _run(lambda: unfinished.collect(older_than or "2h", endpoint, journal, yes=yes))
+    _run(lambda: unfinished.collect_cluster(cluster, older_than or "1d", endpoint, journal, yes=yes))
 
 
 app.command("put", no_args_is_help=True, help="The same as cp.")(cp)

@@ -106,7 +106,8 @@ def bar_of(choice: Progress, source: str) -> Iterator[Callable[[ProgressEvent], 
             TransferSpeedColumn(),
             TimeRemainingColumn(),
         )
-        with RichProgress(*columns, console=console) as bar:
+        # Receipts come meanwhile: above the bar on a terminal, but into a pipe as they are.
+        with RichProgress(*columns, console=console, redirect_stdout=sys.stdout.isatty()) as bar:
             task = bar.add_task(escape(basename(source)), total=None)
 
             taken_over = 0
@@ -151,7 +152,7 @@ def show_table(title: str, columns: list[str], rows: list[list[str]], caption: s
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     console = Console(highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = FILE_WIDTH

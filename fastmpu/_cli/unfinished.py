@@ -1,12 +1,14 @@
-"""`fastmpu resume` and `fastmpu uploads`: what was left unfinished."""
+"""`fastmpu resume` and `fastmpu uploads`: what was left unfinished, by the journal, or on request by the cluster."""
 
 from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from .._sizes import format_size
+from .._upload.foreign import ClusterUpload, abort_cluster_upload, cluster_uploads
 from .._upload.uploads import UnfinishedUpload, abort_upload, older_than, resume, unfinished_uploads
 from ..errors import FastMPUError, UploadInProgressError, UsageError
 from .render import Progress, bar_of, complain, say, show_json, show_receipt, show_table
@@ -68,8 +70,29 @@ def list_uploads(journal: str, *, as_json: bool) -> Status:
     return Status.done
 
 
-def abort(upload_id: str, endpoint: str | None, journal: str) -> Status:
-    known = abort_upload(upload_id, endpoint=endpoint, journal=journal)
+def list_cluster(bucket: str, endpoint: str | None, journal: str, *, as_json: bool) -> Status:
+    """The same, of what the cluster lists in a bucket."""
+    found = cluster_uploads(bucket, endpoint=endpoint, journal=journal)
+    if as_json:
+        for each in found:
+            show_json(each.to_json())
+        return Status.done
+    rows = [
+        [each.upload_id, _plain(each.uri), _age(time.time() - each.created), "yes" if each.known else "no"]
+        for each in found
+    ]
+    columns = ["upload id", "object", "begun", "in this journal"]
+    caption = f"another job may be at one that is not in this journal: fastmpu uploads abort ID --cluster {bucket}"
+    show_table(f"unfinished uploads of {bucket}", columns, rows, caption)
+    return Status.done
+
+
+def abort(upload_id: str, endpoint: str | None, journal: str, cluster: str | None = None) -> Status:
+    """What the journal knows is aborted with its care; `cluster` names the bucket of one that it does not know."""
+    if cluster is None or any(each.upload_id == upload_id for each in unfinished_uploads(journal=journal)):
+        known = abort_upload(upload_id, endpoint=endpoint, journal=journal)
+    else:
+        known = abort_cluster_upload(upload_id, cluster, endpoint=endpoint)
     say(f"upload {upload_id} was aborted" if known else f"the cluster did not know upload {upload_id} any more")
     return Status.done
 
@@ -77,21 +100,39 @@ def abort(upload_id: str, endpoint: str | None, journal: str) -> Status:
 def collect(older: str, endpoint: str | None, journal: str, *, yes: bool) -> Status:
     """Abort what nothing was noted of for so long. Without `yes` it only says what it would do."""
     found = older_than(unfinished_uploads(journal=journal), _seconds(older))
-    if not found:
+    told = {each.upload_id: f"{each.uri} ({each.acknowledged} of {each.parts} parts)" for each in found}
+    return _collect(told, older, lambda upload_id: abort(upload_id, endpoint, journal), yes=yes)
+
+
+def collect_cluster(bucket: str, older: str, endpoint: str | None, journal: str, *, yes: bool) -> Status:
+    """The same, of what the cluster lists in a bucket and the journal does not know, by the time it was begun."""
+
+    def wanted(each: ClusterUpload) -> bool:
+        return not each.known and time.time() - each.created >= seconds
+
+    seconds = _seconds(older)
+    found = filter(wanted, cluster_uploads(bucket, endpoint=endpoint, journal=journal))
+    told = {each.upload_id: f"{_plain(each.uri)}, begun {_age(time.time() - each.created)}" for each in found}
+    return _collect(told, older, lambda upload_id: abort(upload_id, endpoint, journal, bucket), yes=yes)
+
+
+def _collect(told: dict[str, str], older: str, end: Callable[[str], object], *, yes: bool) -> Status:
+    """`told`: upload id -> what is to be said of it."""
+    if not told:
         say(f"no unfinished upload is older than {older}")
     failed: list[Status] = []
-    for each in found:
+    for upload_id, about in told.items():
         if not yes:
-            say(f"would abort {each.upload_id} of {each.uri} ({each.acknowledged} of {each.parts} parts)")
+            say(f"would abort {upload_id} of {about}")
             continue
         try:
-            abort(each.upload_id, endpoint, journal)
+            end(upload_id)
         except UploadInProgressError as error:
             say(f"left alone: {error}")
         except FastMPUError as error:
-            complain(error, each.upload_id)
+            complain(error, upload_id)
             failed.append(status_of(error))
-    if found and not yes:
+    if told and not yes:
         say("nothing was done: add --yes to do it")
     return Status.failed if failed else Status.done
 
@@ -114,6 +155,11 @@ def _option(journal: str) -> str:
 
 def _can(each: UnfinishedUpload) -> bool:
     return each.state != "abort-pending" and bool(each.source)
+
+
+def _plain(text: str) -> str:
+    """A name that comes from the cluster, without what a terminal would act on."""
+    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 def _seconds(text: str) -> float:

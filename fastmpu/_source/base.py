@@ -88,6 +88,9 @@ class Source(ABC):
     def open_part(self, offset: int, length: int) -> PartReader:
         """A reader for these bytes; the caller closes it (it is a context manager)."""
 
+    def expect(self, offset: int, length: int) -> None:  # noqa: B027 - what needs no hint does nothing with it
+        """These bytes will be read soon: a hint, which does not wait."""
+
     @abstractmethod
     def check(self) -> None:
         """Raise SourceChangedError, which says what changed, unless this still is what was opened."""

@@ -12,12 +12,15 @@ and ends with F_UNLCK or with the last descriptor and map.
 from __future__ import annotations
 
 import errno
+import logging
 import signal
 import sys
 from typing import Final
 
 if sys.platform != "win32":
     import fcntl
+
+_log = logging.getLogger("fastmpu")
 
 _WHY: Final = {
     errno.EAGAIN: "a process has it open for writing",
@@ -46,10 +49,14 @@ class Lease:
             raise LeaseRefusedError(_WHY.get(error.errno or 0, error.strerror or str(error))) from error
 
     def is_intact(self) -> bool:
-        """False from the moment someone waits to write. The bytes stand still until `release`, or for 45 s."""
+        """False from the moment someone waits to write. The bytes stand still until `release`, or for 45 s. False, too,
+        where that cannot be told."""
         if sys.platform != "linux":
             return False
-        return fcntl.fcntl(self._fd, fcntl.F_GETLEASE) == fcntl.F_RDLCK
+        try:
+            return fcntl.fcntl(self._fd, fcntl.F_GETLEASE) == fcntl.F_RDLCK
+        except OSError:
+            return False
 
     def release(self) -> None:
         """Let the writer in. Every map must be closed by now."""
@@ -57,6 +64,6 @@ class Lease:
             try:
                 fcntl.fcntl(self._fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
             except OSError as error:
-                # EAGAIN: the kernel was tired of waiting and has taken it.
+                # EAGAIN: the kernel was tired of waiting and has taken it. Anything else: it ends with the descriptor.
                 if error.errno != errno.EAGAIN:
-                    raise
+                    _log.info("a read lease could not be given back before its file is closed: %s", error)

@@ -22,6 +22,7 @@ import logging
 import mmap
 import os
 import threading
+from contextlib import suppress
 from typing import Final, Literal
 
 from .._sizes import MiB
@@ -87,6 +88,11 @@ class File(Source):
             part = FilePart(self, self._fd, offset, offset + length)
             self._parts.add(part)
         return part
+
+    def expect(self, offset: int, length: int) -> None:
+        if hasattr(os, "posix_fadvise"):
+            with self._guard, suppress(OSError):  # a hint; what is wrong with the file, reading it will tell
+                os.posix_fadvise(self._fd, offset, length, os.POSIX_FADV_WILLNEED)
 
     def check(self) -> None:
         """Compare with what was opened. A file that only lost or gained a name, as one replaced by a rename does, is a

@@ -52,17 +52,17 @@ def _open(path: str | bytes, read: Read, *, may_grow: bool) -> File:
         # there may be another file by then.
         _refuse_others(name, os.stat(path).st_mode)
         fd = _open_file(path)
+        try:
+            _refuse_others(name, os.fstat(fd).st_mode)
+        except BaseException:
+            os.close(fd)
+            raise
     except OSError as error:
         if isinstance(error, SourceError):
             raise
         raise unreadable(error, f"cannot open {name!r}") from error
     except ValueError as error:
         raise UsageError(f"{name!r} is no path: {error}") from error
-    try:
-        _refuse_others(name, os.fstat(fd).st_mode)
-    except BaseException:
-        os.close(fd)
-        raise
     return File(fd, name, read=read, may_grow=may_grow)
 
 
@@ -72,7 +72,11 @@ def _open_file(path: str | bytes) -> int:
     except BlockingIOError:
         # A regular file whose writer holds a lease; the kernel has asked it to let go. Only this may wait.
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
-    os.set_blocking(fd, True)
+    try:
+        os.set_blocking(fd, True)
+    except BaseException:
+        os.close(fd)
+        raise
     return fd
 
 

@@ -125,6 +125,7 @@ class Connection:
                     raise
                 self._answer_instead_of(error)
             self.phase = Phase.WAIT
+            record.last_sent = monotonic()
             self._moving_until = -math.inf
             while self._response is None:
                 self._receive_head()
@@ -273,28 +274,33 @@ class Connection:
         room in the kernel comes in large steps, and a slow network is not silent between two of them."""
         while self._progress is not None:
             clock, now = self._progress, monotonic()
-            if now >= clock.due:
+            # The clock stands still while the source is read, or a bandwidth limit is waited for.
+            paused = self._record.source_seconds
+            if now - paused >= clock.due:
                 waiting = self._stream.unacknowledged()
-                if clock.look(now, self._record.handed - waiting):
+                if clock.look(now - paused, self._record.handed - waiting):
                     self._moving_until = now + seconds
                 if not waiting and self.phase is Phase.WAIT:
                     self._progress = None  # all is with the peer: from now on only the answer counts
             until = max(until, self._moving_until)
             try:
-                return wait_until(min(until, clock.due), self._cancel, poll)
+                return wait_until(min(until, clock.due + paused), self._cancel, poll)
             except Stalled:
-                if until <= clock.due:
+                if until <= clock.due + paused:
                     raise
         return wait_until(until, self._cancel, poll)
 
     # When it does not go to plan
 
     def _next(self, pieces: Iterator[_T]) -> _T | None:
+        began = monotonic()
         try:
             return next(pieces, None)
         except Exception as error:
             self._source_failed(error)
             raise
+        finally:
+            self._record.source_seconds += monotonic() - began
 
     def _end(self, pieces: Iterator[object]) -> None:
         close = getattr(pieces, "close", None)
@@ -388,6 +394,7 @@ class Connection:
 
     def _take_response(self, response: h11.Response) -> None:
         self._record.answered = True
+        self._record.answered_at = monotonic()
         self._record.status = response.status_code
         for name, value in response.headers:
             if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):

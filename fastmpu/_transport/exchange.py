@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -66,12 +66,21 @@ class Exchange:
     """The fence ended our half of the connection (protocol H3)."""
     resent: int = 0
     """How often the request was sent again after an answer, as with another token."""
+    began: float = field(default=0.0, compare=False)
+    """Monotonic seconds, as the next three: when a connection was asked for; 0.0 for what has not come to pass."""
+    last_sent: float = field(default=0.0, compare=False)
+    """The kernel had taken the last byte, or the answer had come first."""
+    answered_at: float = field(default=0.0, compare=False)
+    """The head of the answer was there."""
+    source_seconds: float = field(default=0.0, compare=False)
+    """Spent in the body, on reading and hashing what was to be sent."""
 
     def clear(self) -> None:
         """As new, but for `resent`: for a request that is sent once more after its answer."""
         self.resent += 1
         self.head_sent = self.answered = self.reused = self.half_closed = False
         self.handed, self.status = 0, None
+        self.last_sent = self.answered_at = 0.0
 
 
 class Limits(NamedTuple):

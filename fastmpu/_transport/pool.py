@@ -33,6 +33,11 @@ class ConnectionPool:
         self._in_use = 0
         self._closed = False
 
+    def expect(self, connections: int) -> None:
+        """Keeps so many of each origin, or as many as before, if that is more."""
+        with self._lock:
+            self._max_idle = max(self._max_idle, connections)
+
     def acquire(self, origin: Origin, seconds: float, cancel: CancelFlag | None) -> Connection:
         """A kept connection that is still good, or a new one within `seconds`. Give it to `release` in any event.
 

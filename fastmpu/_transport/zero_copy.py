@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterable, Iterator
+from time import monotonic
 from typing import Final, NoReturn
 
 import h11
@@ -77,6 +78,7 @@ class ZeroCopyTransport(httpx.BaseTransport):
         """Sends and waits for the head of the answer. Read the stream to its end, or close it."""
         limits = Limits.of(request.extensions)
         record = request.extensions.get("exchange") or Exchange()
+        record.began = monotonic()
         origin = _origin(request)
         try:
             sealed = SealedFields(request.headers.raw)

@@ -28,6 +28,7 @@ Resume = Literal["auto", "never", "require"]
 
 MAX_CONCURRENCY = 1024
 MAX_PROCESSES = 256
+LEAST_BOUND = 1024  # bytes, of max_memory and max_bandwidth; whoever asks for less means another unit
 _CHOICES: dict[str, tuple[str, ...]] = {
     "engine": get_args(Engine),
     "checksum": get_args(ChecksumChoice),
@@ -60,7 +61,10 @@ class UploadOptions:
     docs/reliability.md. `journal`: where uploads in parts are noted, so that they can go on after a crash: "auto" is
     `$XDG_STATE_HOME/fastmpu`, else a path of a database; "off"; "required" fails where "auto" would go on without.
     `resume`: go on with an unfinished upload of the same file to the same object, "never", or "require" it. `deadline`:
-    seconds for all of it.
+    seconds for all of it. `max_memory`: bytes (or "64MiB") that the job's readers may hold at once, maps of files
+    included: fewer parts are in flight, and files read into smaller buffers, where it takes that; memory that the
+    caller passed does not count. `max_bandwidth`: bytes a second ("100MB"), for the bodies of all requests together.
+    `trace`: a file for the times of every request, in the Chrome trace event format, as Perfetto shows it.
     """
 
     part_size: int | str = "auto"
@@ -79,6 +83,9 @@ class UploadOptions:
     journal: str = "auto"
     resume: Resume = "auto"
     deadline: float | None = None
+    max_memory: int | str | None = None
+    max_bandwidth: int | str | None = None
+    trace: str | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def __post_init__(self) -> None:
@@ -92,8 +99,14 @@ class UploadOptions:
         for name in ("part_size", "multipart_threshold"):
             if getattr(self, name) != "auto":
                 object.__setattr__(self, name, _size(getattr(self, name), name))
-        if isinstance(self.journal, os.PathLike):
-            object.__setattr__(self, "journal", os.fspath(self.journal))
+        for name in ("max_memory", "max_bandwidth"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _at_least(LEAST_BOUND, getattr(self, name), name))
+        for name in ("journal", "trace"):
+            if isinstance(getattr(self, name), os.PathLike):
+                object.__setattr__(self, name, os.fspath(getattr(self, name)))
+        if self.trace is not None and (not isinstance(self.trace, str) or not self.trace or "\0" in self.trace):
+            raise UsageError(f"trace={self.trace!r}: it must be the path of a file to write")
         if not isinstance(self.journal, str) or not self.journal or "\0" in self.journal:
             raise UsageError(f"journal={self.journal!r}: use 'auto', 'required', 'off', or the path of a database")
         if self.resume == "require" and self.journal == "off":
@@ -132,6 +145,13 @@ def _size(value: int | str, name: str) -> int:
         return parse_size(value, name)
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+def _at_least(least: int, value: int | str, name: str) -> int:
+    size = _size(value, name)
+    if size < least:
+        raise UsageError(f"{name}={value!r}: it must be {least} bytes or more")
+    return size
 
 
 def _number(kind: Callable[[str], Any]) -> Callable[[str, str], Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from typing import Final
+from typing import Final, NamedTuple
 
-from .._sizes import GiB
+from .._sizes import GiB, format_size
 from .._source import Source
 from ..ais.tls import Elsewhere
 from ..errors import UsageError
@@ -18,7 +18,14 @@ WORTH_PROCESSES: Final = 1 * GiB
 ENOUGH_CORES: Final = 3  # below, threads use up what there is, and the cluster's side of loopback wants some too
 
 
-def engine_for(options: UploadOptions, *, size: int, multipart: bool, tls: bool, obstacle: str, cores: int) -> Engine:
+class Chosen(NamedTuple):
+    """An engine, and why it is this one."""
+
+    engine: Engine
+    reason: str
+
+
+def engine_for(options: UploadOptions, *, size: int, multipart: bool, tls: bool, obstacle: str, cores: int) -> Chosen:
     """What "auto" means here; any other engine is what was asked for, or UsageError.
 
     "inline" for a plain PUT, which is one request. `obstacle`: why processes cannot do it, "" if they can.
@@ -26,12 +33,19 @@ def engine_for(options: UploadOptions, *, size: int, multipart: bool, tls: bool,
     if options.engine == "process" and obstacle:
         raise UsageError(f"engine='process' cannot be had: {obstacle}. Or use engine='thread'")
     if not multipart:
-        return "inline"
+        return Chosen("inline", "one request needs no other thread")
     if options.engine != "auto":
-        return options.engine
-    heavy = tls or options.part_checksum == "sha256"
-    worth = heavy and size >= WORTH_PROCESSES and cores >= ENOUGH_CORES
-    return "process" if worth and not obstacle else "thread"
+        return Chosen(options.engine, "as asked")
+    heavy = "SHA-256" if options.part_checksum == "sha256" else "TLS" if tls else ""
+    if not heavy:
+        return Chosen("thread", "the kernel sends, and CRC32C leaves the GIL: one core feeds the network")
+    if size < WORTH_PROCESSES:
+        return Chosen("thread", f"{heavy} is heavy, but {format_size(size)} do not pay for starting processes")
+    if cores < ENOUGH_CORES:
+        return Chosen("thread", f"{heavy} is heavy, but threads use up {cores} cores")
+    if obstacle:
+        return Chosen("thread", f"{heavy} is heavy, but {obstacle}")
+    return Chosen("process", f"{heavy} keeps cores busy, and there are {cores}")
 
 
 def obstacle_to_processes(source: Source, elsewhere: Elsewhere) -> str:

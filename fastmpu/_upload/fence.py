@@ -18,10 +18,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..ais import MultipartUpload, Object
+from ..ais.failure import classify, facts_of
 from ..ais.multipart import GapProbe
 from ..ais.states import PartEvent
 from ..errors import (
     AmbiguousPartError,
+    Cancelled,
     ClusterError,
     ConnectFailedError,
     FastMPUError,
@@ -31,6 +33,7 @@ from ..errors import (
     TransportError,
 )
 from .cancel import CancelFlag
+from .part_task import Job
 from .receipt import PartReceipt
 from .retry import RetryPolicy
 from .verify import patiently
@@ -80,6 +83,24 @@ def ask(mpu: MultipartUpload, cancel: CancelFlag) -> GapProbe | None:
             if attempt == PROBE_TRIES - 1 or cancel.wait(0.1 * 4**attempt):
                 return None
     return None
+
+
+def complete(mpu: MultipartUpload, job: Job) -> None:
+    """One request for all (protocol H5). Only where no byte of it went out, since nobody could be reached, is it sent
+    again."""
+    attempt = 1
+    while True:
+        job.resources.budget.request()
+        try:
+            mpu.complete()
+            return
+        except TransportError as error:
+            delay = job.options.retry.delay(attempt, classify(facts_of(error, of_upload=True, sent=True)))
+            if delay is None or not job.resources.budget.spend():
+                raise
+            if job.cancel.wait(delay):
+                raise Cancelled("cancelled while waiting for another try to complete") from error
+        attempt += 1
 
 
 def _all_ended(unknown: dict[int, AmbiguousPartError]) -> bool:

@@ -5,7 +5,9 @@ its first byte can leave (with the parts that come next, so that this is not one
 is committed within FLUSH_SECONDS: a kill before that makes parts doubtful, which costs probes, and no part twice.
 
 A journal that cannot be written any more is given up: the upload goes on, cannot be resumed, and says so once. With
-`journal="required"` that is a JournalError instead.
+`journal="required"` that is a JournalError instead. The notes that are in it must not be believed from then on, since
+parts follow that are not among them: the lock's file no longer vouches for them (object_lock.py). Where not even that
+can be written, no such part follows: the object starts again, under an upload id of which nothing is noted.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Final
 
 from .._source.mounts import LOCAL, file_system_of
 from ..errors import JournalError
+from .fence import StartAgain
 from .journal import DamagedError, Entry, Journal, journal_path, set_aside, to_json
 from .object_lock import ObjectLock
 from .process_end import this_boot
@@ -49,6 +52,12 @@ class JobLog:
         self._parts: dict[int, str] = {}  # as the journal will have them
         self._unwritten: set[int] = set()
         self._written_at = 0.0
+        self._believed: JournalError | None = None  # notes of this upload id end too early, and nobody can be told
+
+    @property
+    def vouched_for(self) -> str:
+        """The upload id whose notes are whole, as far as begun parts go."""
+        return "" if self._lock is None else self._lock.vouches_for
 
     @property
     def about(self) -> Entry | None:
@@ -64,6 +73,7 @@ class JobLog:
 
     def opened(self, upload_id: str) -> None:
         """A new upload id of this job; written before this returns."""
+        self._believed = None
         about = self.about
         if about is None:
             return
@@ -73,6 +83,8 @@ class JobLog:
         self._entry = entry
 
         def add(journal: Journal) -> None:
+            if self._lock is not None:
+                self._lock.vouch(upload_id)
             self._row = journal.add(entry)
 
         self._try(add)
@@ -86,13 +98,20 @@ class JobLog:
         self._write()
 
     def begin(self, number: int, next_ones: Iterable[int]) -> None:
-        """Part `number` is about to be sent, and then these; written, at the latest, when this returns."""
-        if number in self._parts or self._entry is None:
+        """Part `number` is about to be sent, and then these; written, at the latest, when this returns. StartAgain if
+        it must not be sent under this upload id."""
+        if number in self._parts:
+            return
+        if self._believed is not None:
+            raise StartAgain(self._believed)
+        if self._entry is None:
             return
         fresh = [each for each in (number, *next_ones) if each not in self._parts]
         self._parts.update(dict.fromkeys(fresh, ""))
         self._unwritten.update(fresh)
-        self._write()
+        self._write(durable=True)
+        if self._believed is not None:
+            raise StartAgain(self._believed)
 
     def acknowledged(self, number: int, checksums: Mapping[str, str]) -> None:
         """Soon written; `tick` sees to it."""
@@ -123,10 +142,12 @@ class JobLog:
             self._journal.end_upload(upload_id, state)
         except _FAILURES as error:
             logger.warning("journal %s: the end of upload %s was not noted: %s", self._journal.path, upload_id, error)
+        self._forget(upload_id)
 
     def mark(self, upload_id: str, state: str) -> None:
         """The new state of an upload that is not this job's own (any more)."""
         self._try(lambda journal: journal.end_upload(upload_id, state))
+        self._forget(upload_id)
 
     def read(self, look: Callable[[Journal], None]) -> None:
         """`look` at the journal; damage is dealt with as when it is opened."""
@@ -150,14 +171,14 @@ class JobLog:
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
-    def _write(self) -> None:
+    def _write(self, *, durable: bool = False) -> None:
         entry = self._entry
         if self._journal is None or entry is None:
             return
         acknowledged = sum(map(bool, self._parts.values()))
         entry = self._entry = replace(entry, updated=time.time(), begun=len(self._parts), acknowledged=acknowledged)
         changed = {number: self._parts[number] for number in self._unwritten}
-        self._try(lambda journal: journal.update(self._row, entry, changed))
+        self._try(lambda journal: journal.update(self._row, entry, changed, durable=durable))
         self._unwritten.clear()
         self._written_at = time.monotonic()
 
@@ -169,11 +190,19 @@ class JobLog:
         except _FAILURES as error:
             self._fail(error)
 
+    def _forget(self, upload_id: str) -> None:
+        if self._lock is not None and self._lock.vouches_for == upload_id:
+            self._lock.retract()
+
     def _fail(self, error: Exception) -> None:
         assert self._journal is not None
         path, journal, self._journal = self._journal.path, self._journal, None
-        self._entry = None
+        noted, self._entry = self._entry is not None, None
         journal.close()
+        if self._lock is not None and not self._lock.retract() and noted:
+            self._believed = JournalError(
+                f"journal {path}: {error}; and nothing there can tell that its notes end here"
+            )
         _complain(path, error, self._required)
 
 

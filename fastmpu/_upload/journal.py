@@ -2,8 +2,8 @@
 
 It is a note for our own next run, never the truth: the cluster is asked before anything in here is acted on, and a
 journal that is lost, damaged or of another version costs a resume, never data. A killed process loses nothing that was
-committed; a machine that crashes may lose the last commits (WAL with synchronous=NORMAL), which makes parts doubtful
-that were stored.
+committed; a machine that crashes may lose the last acknowledgements (WAL with synchronous=NORMAL), which makes parts
+doubtful that were stored, but no note of a part's beginning: that is synced.
 
 Each job has a connection of its own, used by the thread that called `upload()` alone; SQLite keeps processes apart. All
 methods raise what sqlite3 and the system raise: job_log.py decides what becomes of it. Nothing secret is written.
@@ -139,8 +139,10 @@ class Journal:
             self._put(row, entry)
         return int(row)
 
-    def update(self, row: int, entry: Entry, parts: Mapping[int, str]) -> None:
-        """The upload's row as it is now, and `parts`: number -> checksums as JSON, "" for one that was only begun."""
+    def update(self, row: int, entry: Entry, parts: Mapping[int, str], *, durable: bool = False) -> None:
+        """The upload's row as it is now, and `parts`: number -> checksums as JSON, "" for one that was only begun.
+        `durable`: it, and all before it, outlives a crash of the machine."""
+        self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
         with self._transaction():
             self._db.executemany(
                 _PUT_PART,

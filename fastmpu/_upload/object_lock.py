@@ -2,16 +2,22 @@
 
 The kernel lets go of it when its process ends, however that ends, so it is never stale. It belongs to the open file: a
 second job of the same process is kept out as well.
+
+The file also vouches for the journal: it names the upload id of which *all* begun parts are noted there. A job that
+cannot write its notes any more takes that back, by cutting the file to nothing, which a full disk allows. For an upload
+that goes on without notes has parts that nobody knows of, and the number of parts alone cannot tell which they are.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from ..errors import UploadInProgressError
 
@@ -19,21 +25,49 @@ if sys.platform != "win32":
     import fcntl
 
 
+_log = logging.getLogger("fastmpu")
+
+
 class ObjectLock:
     """Held from construction to `release`. UploadInProgressError, which says who, if somebody else has it."""
 
+    vouches_for: str
+    """An upload id, of this job or left by an earlier one; "" for none."""
+
     def __init__(self, directory: Path, cluster: str, uri: str) -> None:
+        self.vouches_for = ""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = hashlib.sha256(f"{cluster} {uri}".encode()).hexdigest()[:32]
         self._path = directory / f"{name}.lock"
         self._fd = self._take(uri)
 
+    def vouch(self, upload_id: str) -> None:
+        """From here on each part of it is noted before it is sent; on the disk when this returns."""
+        self.vouches_for = upload_id
+        self._write(self._fd)
+        os.fsync(self._fd)
+
+    def retract(self) -> bool:
+        """False: this could not be written, and who comes later will believe the notes."""
+        self.vouches_for = ""
+        try:
+            os.ftruncate(self._fd, 0)
+            os.fsync(self._fd)
+        except OSError:
+            return False
+        return True
+
     def release(self) -> None:
-        """Twice is fine. The file goes first, while nobody else can have it."""
+        """Twice is fine. A file that vouches for an upload stays; any other goes, while nobody else can have it."""
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
-            self._path.unlink(missing_ok=True)
-            os.close(fd)
+            try:
+                if not self.vouches_for:
+                    self._path.unlink(missing_ok=True)
+            except OSError as error:
+                _log.info("lock %s stays: %s", self._path, error)
+            finally:
+                os.close(fd)
 
     def _take(self, uri: str) -> int:
         while True:
@@ -42,12 +76,11 @@ class ObjectLock:
                 if sys.platform != "win32":
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if self._is_named(fd):
-                    note = json.dumps({"pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")})
-                    os.ftruncate(fd, 0)
-                    os.pwrite(fd, note.encode(), 0)
+                    self.vouches_for = str(_read(fd).get("upload_id", ""))
+                    self._write(fd)
                     return fd
             except BlockingIOError:
-                holder = _holder(os.pread(fd, 1000, 0))
+                holder = _holder(_read(fd))
                 os.close(fd)
                 raise UploadInProgressError(
                     f"{uri} is being uploaded by {holder}: wait for it, or stop it", object_name=uri
@@ -57,6 +90,12 @@ class ObjectLock:
                 raise
             os.close(fd)  # released between our open and our lock: the name is another file's, or nobody's
 
+    def _write(self, fd: int) -> None:
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        note = json.dumps({"pid": os.getpid(), "since": since, "upload_id": self.vouches_for}).encode()
+        os.pwrite(fd, note, 0)
+        os.ftruncate(fd, len(note))
+
     def _is_named(self, fd: int) -> bool:
         try:
             named = os.stat(self._path)
@@ -65,9 +104,13 @@ class ObjectLock:
         return os.path.samestat(named, os.fstat(fd))
 
 
-def _holder(note: bytes) -> str:
+def _read(fd: int) -> dict[str, Any]:
     try:
-        told = json.loads(note)
-        return f"process {int(told['pid'])} since {told['since']}"
-    except (ValueError, KeyError, TypeError):
-        return "another process"
+        note = json.loads(os.pread(fd, 1000, 0))
+    except ValueError:  # torn, or cut to nothing
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def _holder(note: dict[str, Any]) -> str:
+    return f"process {note['pid']} since {note['since']}" if {"pid", "since"} <= note.keys() else "another process"

@@ -27,12 +27,13 @@ from ..errors import (
     TransportError,
     UnavailableError,
 )
+from .bandwidth import pace_of
 from .cancel import CancelFlag
 from .config import UploadOptions
 from .part_body import PartBody
 from .receipt import PartReceipt
-from .retry import RetryBudget
-from .throttle import Throttle
+from .resources import Resources
+from .stages import StageTimes
 
 if TYPE_CHECKING:
     from .process_transport import ProcessTransport
@@ -45,15 +46,21 @@ PART_CHECKSUMS = {"auto": ("crc32c",), "crc32c": ("crc32c",), "xxhash": ("crc32c
 
 @dataclass(frozen=True)
 class Job:
-    """What all requests of one upload share."""
+    """What all requests of one try at an upload share. `options` has the engine that runs."""
 
     source: Source
     options: UploadOptions
     cancel: CancelFlag
-    budget: RetryBudget
-    throttle: Throttle
+    resources: Resources
     processes: ProcessTransport | None = None
     """Sends the parts in the client's stead."""
+
+    def body(
+        self, part: PartRange, checksums: tuple[str, ...] = (), on_piece: Callable[[], object] | None = None
+    ) -> PartBody:
+        """A part on its way, no faster than the job may go."""
+        pace = pace_of(self.resources.bandwidth, self.cancel)
+        return PartBody(self.source, part, checksums, on_piece, pace)
 
 
 class PartTask:
@@ -64,9 +71,11 @@ class PartTask:
         self.exchange = Exchange()
         self.attempts = 0
         self.bytes_sent = 0
+        self.spent = StageTimes()
         self._job = job
         self._mpu = mpu
-        self._body = PartBody(job.source, part, PART_CHECKSUMS[job.options.checksum], on_piece)
+        self._body = job.body(part, PART_CHECKSUMS[job.options.checksum], on_piece)
+        self._made = time.monotonic()
         self._began = 0.0
 
     def run(self) -> PartReceipt:
@@ -74,10 +83,19 @@ class PartTask:
         if self._job.cancel.is_set():
             raise Cancelled(f"part {self.part.number} was not started")
         self._began = time.monotonic()
+        self.spent.queue = self._began - self._made
+        try:
+            return self._run()
+        finally:
+            self.spent.add(self._body.spent)
+
+    def _run(self) -> PartReceipt:
         headers = {}
         if self._job.options.part_checksum == "sha256":
             # The server compares before it records (protocol 5.3); the header goes first, so this reads the part twice.
+            began = time.monotonic()
             headers["x-amz-content-sha256"] = self._hash("sha256")
+            self.spent.checksum += time.monotonic() - began
 
         def put() -> None:
             self.attempts += 1
@@ -94,9 +112,14 @@ class PartTask:
             finally:
                 self.bytes_sent += self.exchange.handed
                 self.attempts += self.exchange.resent  # below us, after a 401: also a reason to look at the part
+                self.spent.sent(self.exchange)
+                if self._job.resources.trace is not None:
+                    self._job.resources.trace.attempt(f"part {self.part.number}", self.exchange, self.attempts)
 
         try:
+            began = time.monotonic()
             with_retries(partial(self._mpu.locate, self.part.number), self._job, repeatable=True)
+            self.spent.redirect = time.monotonic() - began
             with_retries(put, self._job, repeatable=False)
         except (ClusterError, TransportError) as error:
             raise PartError(
@@ -143,7 +166,7 @@ def with_retries(request: Callable[[], T], job: Job, *, repeatable: bool) -> T:
     while True:
         if job.cancel.is_set():
             raise Cancelled("not started: the upload is being given up")
-        job.budget.request()
+        job.resources.budget.request()
         try:
             result = request()
         except SourceChangedError:
@@ -152,17 +175,17 @@ def with_retries(request: Callable[[], T], job: Job, *, repeatable: bool) -> T:
         except (ClusterError, TransportError) as error:
             job.source.check()  # a checksum may have been refused because the file is another one by now
             if isinstance(error, (RateLimitedError, UnavailableError)):
-                job.throttle.too_much()
+                job.resources.throttle.too_much()
             failure = classify(facts_of(error, of_upload=not repeatable, sent=True))
             if repeatable and failure is Failure.UNKNOWN:
                 failure = Failure.PASSING
             delay = job.options.retry.delay(attempt, failure, _retry_after(error))
-            if delay is None or not job.budget.spend():
+            if delay is None or not job.resources.budget.spend():
                 raise
             if job.cancel.wait(delay):
                 raise Cancelled("cancelled while waiting for another try") from error
         else:
-            job.throttle.went_well()
+            job.resources.throttle.went_well()
             return result
         attempt += 1
 

@@ -29,6 +29,7 @@ from .part_task import PART_CHECKSUMS, Job, PartTask
 from .progress import ProgressMeter
 from .recall import Recall, stored_before
 from .receipt import PartReceipt
+from .stages import StageTimes
 from .workers import executor
 
 
@@ -53,6 +54,7 @@ class PartsRun:
         self._alone: int | None = None  # the gap that is sent before the cluster is asked again
         self.probes = 0
         self.bytes_sent = 0
+        self.spent = StageTimes()
         self.settled: set[int] = set()  # parts whose fate only a gap probe told
 
         if recalled is not None:
@@ -75,7 +77,8 @@ class PartsRun:
         Raises StartAgain if the upload id is of no more use; whatever else stopped a part goes through.
         """
         options = self._job.options
-        workers = executor(options.engine, min(options.max_concurrency, len(self._waiting) + len(self._doubtful) or 1))
+        count = min(options.max_concurrency, len(self._waiting) + len(self._doubtful) or 1)
+        workers = executor(options.engine, count, self._job.resources.lanes)
         try:
             while self._waiting or self._running or self._unknown or self._doubtful:
                 self._start_some(workers)
@@ -100,7 +103,7 @@ class PartsRun:
         # Part 1 only after another part is stored: then the cluster's checksum of the whole is CRC32C, whatever the
         # bucket's type (protocol 5.3), and HEAD proves the object. And nothing while a part's fate is unknown.
         # Inline, `submit` is the sending: one at a time, so that a failure is seen before the next one starts.
-        most = 1 if self._job.options.engine == "inline" else self._job.throttle.limit
+        most = 1 if self._job.options.engine == "inline" else self._job.resources.throttle.limit
         while self._waiting and not self._unknown and len(self._running) < most and self._may_start(self._waiting[0]):
             number = self._waiting.popleft()
             self._alone = None
@@ -145,7 +148,9 @@ class PartsRun:
             self._acknowledged(receipt)
 
     def _ended(self, future: Future[PartReceipt]) -> None:
-        self.bytes_sent += self._running.pop(future).bytes_sent
+        task = self._running.pop(future)
+        self.bytes_sent += task.bytes_sent
+        self.spent.add(task.spent)
 
     def _acknowledged(self, receipt: PartReceipt) -> None:
         self._done[receipt.number] = receipt

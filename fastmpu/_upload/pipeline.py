@@ -6,14 +6,17 @@ has aborted what can be aborted.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from .._checksum import combine_all
 from .._plan import Plan
+from .._sizes import MiB
 from .._source import Source
 from ..ais import MultipartUpload, Object
 from ..ais.states import UploadEvent
@@ -33,16 +36,16 @@ from ..errors import (
 )
 from .cancel import CancelEvent, CancelFlag
 from .config import UploadOptions
-from .fence import StartAgain, ask, probe_parts
+from .fence import StartAgain, ask, complete, probe_parts
 from .job_log import JobLog
 from .part_task import PART_CHECKSUMS, Job, with_retries
 from .parts_run import PartsRun
 from .process_end import wait_until_over
-from .progress import OnProgress, ProgressMeter
+from .progress import OnProgress, ProgressEvent, ProgressMeter
 from .recall import NotRecalled, Recall, recall, refused, stored_before
 from .receipt import PartReceipt, Receipt
-from .retry import RetryBudget
-from .throttle import Throttle
+from .resources import Resources
+from .stages import StageTimes
 from .verify import Expected, patiently, remove_if_ours, verify
 from .whole_put import WholePut
 
@@ -57,6 +60,7 @@ OLD_UPLOAD: Final = 20 * 60.0
 # Times `Timeouts.fence` between looks at an object whose complete was not answered: 7.5 s by default.
 CONFIRM_AFTER: Final = (0.0, 0.25, 0.5, 1.0, 2.0)
 ABORT_TRIES: Final = 3
+READ_AHEAD: Final = 2 * MiB  # of each part that starts at once; asking for it costs some 20 us where it is in memory
 # What a request can end in, other than an answer that says it is done.
 NOT_DONE: Final = (ClusterError, TransportError, NotAIStoreError, RedirectRefusedError)
 
@@ -84,6 +88,8 @@ class Stored:
     upload_id: str = ""
     parts: tuple[PartReceipt, ...] = ()
     doubtful: tuple[PartReceipt, ...] = ()
+    proved: bool = False
+    """By the answer that stored it, as well as a HEAD could."""
 
 
 class Upload:
@@ -98,7 +104,9 @@ class Upload:
         on_progress: OnProgress | None,
         cancel: CancelEvent | None,
         log: JobLog,
+        resources: Resources,
         processes: ProcessTransport | None = None,
+        engine_reason: str = "",
     ):
         self._source = source
         self._target = target
@@ -106,12 +114,13 @@ class Upload:
         self._options = options
         self._event = cancel
         self._log = log
+        self._resources = resources
         self._processes = processes
+        self._engine_reason = engine_reason
+        self._spent = StageTimes()
         self._began = time.monotonic()
         self._sender: Sender | None = None
         self._meter = ProgressMeter(plan.size, on_progress, lambda: self._sender.under_way if self._sender else 0)
-        self._budget = RetryBudget()
-        self._throttle = Throttle(options.max_concurrency)
         self._attempts = 0
         self._probes = 0
         self._restarts = 0
@@ -120,6 +129,10 @@ class Upload:
         self._leftovers: list[MultipartUpload] = []
         self._recalled_once = False
         self._deleted: IntegrityError | None = None  # why the first object was taken away again
+
+    def snapshot(self) -> ProgressEvent:
+        """How far it is, for any thread."""
+        return self._meter.snapshot()
 
     def run(self) -> Receipt:
         self._meter.tick()
@@ -148,7 +161,8 @@ class Upload:
             stored = self._in_parts() if self._plan.multipart else self._whole()
             self._meter.enter("verify")
             try:
-                verified = self._verify(stored)
+                with self._stage("verify"):
+                    verified = self._verify(stored)
                 break
             except IntegrityError as error:
                 removed = remove_if_ours(self._target, stored.expected)
@@ -166,7 +180,7 @@ class Upload:
                 raise
         self._log.ended("done", stored.upload_id)
         self._meter.enter("done")
-        return Receipt(
+        receipt = Receipt(
             uri=self._target.uri,
             source=self._source.name,
             size=self._plan.size,
@@ -183,8 +197,24 @@ class Upload:
             bytes_sent=self._bytes_sent,
             read=self._source.reading,
             engine=self._options.engine,
+            engine_reason=self._engine_reason,
             max_concurrency=self._options.max_concurrency,
+            stages=self._spent,
         )
+        logger.info("%s: %s", self._target.uri, receipt.verdict or "nothing to send")
+        return receipt
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """What a stage of the whole upload takes, however it ends."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            ended = time.monotonic()
+            setattr(self._spent, name, getattr(self._spent, name) + ended - began)
+            if self._resources.trace is not None:
+                self._resources.trace.span(name, began, ended, object=self._target.uri)
 
     def _job(self) -> Job:
         """With a flag of its own for each try: the one before has raised its flag to end its attempts."""
@@ -192,7 +222,7 @@ class Upload:
         if left is not None:
             left = max(0.0, left - (time.monotonic() - self._began))
         cancel = CancelFlag(self._event, left)
-        return Job(self._source, self._options, cancel, self._budget, self._throttle, self._processes)
+        return Job(self._source, self._options, cancel, self._resources, self._processes)
 
     def _whole(self) -> Stored:
         put = WholePut(self._job(), self._plan, self._target, self._meter)
@@ -202,8 +232,9 @@ class Upload:
         finally:
             self._attempts += put.attempts
             self._bytes_sent += put.bytes_sent
+            self._spent.add(put.spent)
         self._meter.acknowledged(self._plan.size)
-        return Stored(Expected(self._plan.size, checksum, version=version))
+        return Stored(Expected(self._plan.size, checksum, version=version), proved=put.proved)
 
     # --- in parts -----------------------------------------------------------------------------------------------------
 
@@ -213,7 +244,9 @@ class Upload:
             job = self._job()
             mpu = self._target.multipart_upload()
             if recalled is None:
-                with_retries(mpu.create, job, repeatable=True)
+                self._expect_first()
+                with self._stage("create"):
+                    with_retries(mpu.create, job, repeatable=True)
                 assert mpu.upload_id is not None
                 self._log.opened(mpu.upload_id)
             else:
@@ -242,6 +275,12 @@ class Upload:
                 if mpu.may_abort and self._options.on_error == "abort":
                     self._abort(mpu, error)
                 raise
+
+    def _expect_first(self) -> None:
+        """Let the disk begin with what is sent first, while the cluster is asked for an upload id."""
+        for number in itertools.islice(self._plan.send_order(), self._options.max_concurrency):
+            part = self._plan.parts[number - 1]
+            self._source.expect(part.offset, min(part.length, READ_AHEAD))
 
     def _recall(self) -> Recall | None:
         """An earlier job's upload to go on with. Once: what is started again is started afresh."""
@@ -280,13 +319,15 @@ class Upload:
             self._attempts += run.attempts
             self._probes += run.probes
             self._bytes_sent += run.bytes_sent
+            self._spent.add(run.spent)
         self._source.check()
         checksum = _combined(parts) if self._options.checksum != "none" else ""
         assert mpu.upload_id is not None
         expected = Expected(self._plan.size, checksum, mpu.upload_id, len(parts))
         self._meter.enter("complete")
         self._log.completing()
-        self._complete(mpu, expected, job.cancel)
+        with self._stage("complete"):
+            self._complete(mpu, expected, job)
         # Who was sent more than once, or was doubtful, may be a hole; old uploads may have been cleaned up meanwhile.
         old = time.monotonic() - opened > OLD_UPLOAD
         doubtful = tuple(part for part in parts if part.attempts > 1 or part.number in run.settled or old)
@@ -340,10 +381,10 @@ class Upload:
         expected = Expected(self._plan.size, _combined(parts), recalled.entry.upload_id, len(parts))
         return Stored(expected, recalled.entry.upload_id, tuple(parts), tuple(parts))
 
-    def _complete(self, mpu: MultipartUpload, expected: Expected, cancel: CancelFlag) -> None:
+    def _complete(self, mpu: MultipartUpload, expected: Expected, job: Job) -> None:
         """Once. If its answer is missing, the object itself is asked, and never `complete` again (protocol H5)."""
         try:
-            mpu.complete()
+            complete(mpu, job)
             return
         except UploadLostError as error:
             raise StartAgain(error) from error
@@ -353,7 +394,7 @@ class Upload:
                     f"{self._target.uri}: the cluster refused to complete upload {mpu.upload_id}: {error}",
                     **mpu.ledger.names(),
                 ) from error
-            if self._confirmed(expected, cancel):
+            if self._confirmed(expected, job.cancel):
                 mpu.ledger.apply(UploadEvent.CONFIRMED)
                 return
             if not self._discarded(mpu) and expected.checksum and self._is_there(expected):
@@ -395,6 +436,8 @@ class Upload:
     def _verify(self, stored: Stored) -> str:
         """The level that was reached. Doubtful parts are looked at one by one at every level but "none"."""
         level = self._options.verify
+        if stored.proved and level in ("size", "head", "probe"):
+            return "size" if level == "size" else "head"
         retry = self._options.retry
         reached = patiently(lambda: verify(self._target, stored.expected, "head" if level == "probe" else level), retry)
         if level != "none":

@@ -1,8 +1,8 @@
 """What parent and workers say to each other, and how: pickles over a socket, and a few numbers in shared memory.
 
 Threads: a `Channel` belongs to one thread at a time, a lane's cells to both processes at once: the worker writes
-`HANDED` and `TAKEN`, the parent `CANCEL`, and all three when no ticket is under way. Each is one aligned word; one that
-is a moment old does no harm.
+`HANDED`, `TAKEN` and `BEAT`, the parent `CANCEL`, and the first two and that when no ticket is under way. Each is one
+aligned word; one that is a moment old does no harm.
 
 No bytes of an object are in here, but a token may be among a ticket's headers: no repr here shows it, and no frame
 holds a pickle that an exception's traceback could show.
@@ -22,14 +22,17 @@ import httpx
 from .._plan import PartRange
 from .._transport import Exchange
 from ..ais.tls import Tls
+from .stages import StageTimes
 
 # A lane's cells: 64-bit words, a cache line apart from the next lane's.
 HANDED: Final = 0  # body bytes that the kernel took
 TAKEN: Final = 1  # a worker has begun with the ticket: from now on a byte may have gone out
 CANCEL: Final = 2  # 1: stop
+BEAT: Final = 3  # in a worker's first lane: goes up every BEAT_SECONDS for as long as the process runs
 CELLS: Final = 8
 CELLS_BYTES: Final = 8 * CELLS
 
+BEAT_SECONDS: Final = 0.1
 FDS_AT_ONCE: Final = 128  # SCM_RIGHTS takes 253
 _HEAD: Final = struct.Struct("!I")
 
@@ -37,13 +40,14 @@ _HEAD: Final = struct.Struct("!I")
 @dataclass(frozen=True)
 class Setup:
     """The first message to a worker. `cells`: where each lane's are. After it come the descriptors: shared memory,
-    source, a socket for each lane."""
+    source, what a `Bandwidth` of `rate` is shared by (if there is one), a socket for each lane."""
 
     parent: int
     name: str
     mapped: bool
     tls: Tls | None
     cells: tuple[int, ...]
+    rate: float | None
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ class Failure:
 @dataclass(frozen=True)
 class Outcome:
     """What became of a ticket: an answer, or a failure, or both, if the answer's body broke off. `record` has the
-    fields of the Exchange, `checksums` those of the bytes sent, or of the range hashed."""
+    fields of the Exchange, `checksums` those of the bytes sent, or of the range hashed, `spent` what the body took."""
 
     checksums: dict[str, str]
     record: dict[str, Any] = field(default_factory=dict)
@@ -111,6 +115,7 @@ class Outcome:
     content: bytes = field(default=b"", repr=False)
     extensions: dict[str, Any] = field(default_factory=dict)
     failure: Failure | None = None
+    spent: StageTimes = field(default_factory=StageTimes)
 
 
 RECORDED: Final = tuple(each.name for each in fields(Exchange) if each.name != "resent")  # `resent` is the parent's

@@ -10,13 +10,16 @@ take a lane, talk to their worker over it, and give it back. `_changed` guards a
 waited for under it.
 
 A worker that is gone takes its parts along: whoever waits for it reads EOF at once. Another one is started in its
-place, a few times. Closing: `close()`, when no part is under way; the thread ends the workers and closes everything.
+place, a few times. One that gives no sign of life for `silence` seconds, as when it was stopped by a signal, is killed,
+and then has gone like any other. What counts is the time in which the parent looked: if both were stopped, the worker
+may wake up second. Closing: `close()`, when no part is under way; the thread ends the workers and closes everything.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import mmap
 import os
 import signal
@@ -35,9 +38,24 @@ import httpx
 from .._source import Source
 from .._transport import CancelFlag, Cancelled, Exchange
 from ..ais.tls import Tls
+from .bandwidth import Bandwidth
 from .engine import descriptor_of
-from .process_messages import CANCEL, CELLS, CELLS_BYTES, FDS_AT_ONCE, HANDED, TAKEN, Channel, Outcome, Setup, Ticket
+from .process_messages import (
+    BEAT,
+    BEAT_SECONDS,
+    CANCEL,
+    CELLS,
+    CELLS_BYTES,
+    FDS_AT_ONCE,
+    HANDED,
+    TAKEN,
+    Channel,
+    Outcome,
+    Setup,
+    Ticket,
+)
 
+LEAST_SILENCE: Final = 10 * BEAT_SECONDS  # a busy machine skips beats
 TICK: Final = 0.025  # seconds; with the transport's own look every 50 ms, what is cancelled ends within 75
 IDLE_TICK: Final = 1.0  # while nothing is under way: for workers that die meanwhile
 GRACE: Final = 5.0  # seconds after a cancel and the fence, until a worker that says nothing is ended
@@ -96,8 +114,13 @@ class Worker:
         self.idle: list[Lane] = []
         self.busy = 0
         self.alive = True
+        self.beats = 0  # as last seen
+        self.silent = 0.0  # seconds since then
+        self.too_silent = False
 
     def how_it_ended(self) -> str:
+        if self.too_silent:
+            return f"worker process {self.process.pid} gave no sign of life for {self.silent:.1f} s and was killed"
         try:
             code = self.process.wait(1.0)
         except subprocess.TimeoutExpired:
@@ -107,11 +130,21 @@ class Worker:
 
 
 class ProcessPool:
-    """`lanes` tickets at a time, spread over up to `processes` workers, which read `source`."""
+    """`lanes` tickets at a time, spread over up to `processes` workers, which read `source`. `silence`: seconds."""
 
-    def __init__(self, source: Source, tls: Tls | None, processes: int, lanes: int):
+    def __init__(
+        self,
+        source: Source,
+        tls: Tls | None,
+        processes: int,
+        lanes: int,
+        silence: float = math.inf,
+        bandwidth: Bandwidth | None = None,
+    ):
         self._source = source
         self._tls = tls
+        self._bandwidth = bandwidth
+        self._silence = max(silence, LEAST_SILENCE)
         self._count = max(1, min(processes, lanes))
         self._lanes_each = -(-lanes // self._count)
         self._memory = _shared_memory(self._count * self._lanes_each * CELLS_BYTES)
@@ -210,21 +243,25 @@ class ProcessPool:
         if hasattr(signal, "pthread_sigmask"):
             # A worker is born with them blocked, and ignores them from its first line on. Ours come to other threads.
             signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+        looked = time.monotonic()
         try:
             while True:
                 with self._changed:
                     if self._closing:
                         return
                     wanted = self._missing()
+                    pause = TICK if self._taken else IDLE_TICK
                     if not wanted:  # under the same lock: what changes from here on wakes us
-                        self._changed.wait(TICK if self._taken else IDLE_TICK)
+                        self._changed.wait(pause)
                 for index in wanted:
                     self._start(index)
                 with self._changed:
                     under_way, workers = list(self._taken), list(self._workers.values())
                 for lane in under_way:
                     self._look(lane)
+                before, looked = looked, time.monotonic()
                 for worker in workers:
+                    self._listen(worker, min(looked - before, 2 * pause))  # longer: we did not run, either
                     if worker.alive and worker.process.poll() is not None:
                         self._bury(worker)
         finally:
@@ -253,6 +290,18 @@ class ProcessPool:
             _log.warning("worker process %d does not answer and is killed", lane.worker.process.pid)
             lane.worker.process.kill()
 
+    def _listen(self, worker: Worker, seconds: float) -> None:
+        """Ends a worker that gives no sign of life. `seconds`: since the last time."""
+        beats = self._cells[worker.index * self._lanes_each * CELLS + BEAT]
+        if beats != worker.beats:
+            worker.beats, worker.silent = beats, 0.0
+            return
+        worker.silent += seconds
+        patience = self._silence if beats else max(self._silence, SETUP_SECONDS)
+        if worker.alive and worker.silent > patience:
+            worker.too_silent = True
+            worker.process.kill()
+
     def _missing(self) -> list[int]:
         gone = [i for i in range(self._count) if i not in self._workers or not self._workers[i].alive]
         return gone[: self._starts_left]
@@ -260,7 +309,12 @@ class ProcessPool:
     def _start(self, index: int) -> None:
         before = self._workers.get(index)
         if before is not None:
-            self._bury(before)  # its cells are used again only when it has gone
+            self._bury(before)
+            with self._changed:
+                # Its cells are used again only when all who waited for it have read there what it had begun with.
+                self._changed.wait_for(lambda: not before.busy or self._closing)
+                if self._closing:
+                    return
         try:
             worker = self._started(index)
         except (OSError, EOFError) as error:
@@ -277,6 +331,7 @@ class ProcessPool:
 
     def _started(self, index: int) -> Worker:
         firsts = tuple((index * self._lanes_each + i) * CELLS for i in range(self._lanes_each))
+        self._cells[firsts[0] + BEAT] = 0
         ours, theirs = socket.socketpair()
         try:
             process = subprocess.Popen(
@@ -300,10 +355,13 @@ class ProcessPool:
             ours.settimeout(SETUP_SECONDS)
             ours.sendall(json.dumps([each for each in sys.path if isinstance(each, str)]).encode() + b"\n")
             mapped = self._source.reading == "mmap"
-            worker.control.send(Setup(os.getpid(), self._source.name, mapped, self._tls, firsts))
+            limit = self._bandwidth
+            rate = None if limit is None else limit.rate
+            worker.control.send(Setup(os.getpid(), self._source.name, mapped, self._tls, firsts, rate))
             source = descriptor_of(self._source)
             assert source is not None
-            fds = [self._memory, source, *(far.fileno() for far in far_ends)]
+            shared = [self._memory, source] if limit is None else [self._memory, source, limit.fileno]
+            fds = [*shared, *(far.fileno() for far in far_ends)]
             for at in range(0, len(fds), FDS_AT_ONCE):
                 socket.send_fds(ours, [b"."], fds[at : at + FDS_AT_ONCE])
             ours.settimeout(None)

@@ -8,6 +8,7 @@ Threads: any number; the pool says how they share its lanes. Whoever made it clo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Final
@@ -18,6 +19,7 @@ from .._plan import PartRange
 from .._source import Source
 from .._transport import Exchange
 from ..ais.tls import Tls
+from .bandwidth import Bandwidth
 from .part_body import PartBody
 from .process_messages import Failure, Hash, Outcome, Send
 from .process_pool import ProcessPool, WorkerDied
@@ -27,6 +29,7 @@ _TO_WORKER: Final[tuple[str, ...]] = ("target", "timeout", "fence", "progress")
 
 class ProcessTransport(httpx.BaseTransport):
     """Takes requests whose stream is a PartBody over `source`. `tls`: of the workers' transports; None for http.
+    `silence`: seconds without a sign of life after which a worker is killed. `bandwidth`: the job's, for all of them.
 
     Raises what ZeroCopyTransport raises, and `WorkerDied` with `head_sent` in the Exchange: nobody knows what the
     target has.
@@ -34,8 +37,16 @@ class ProcessTransport(httpx.BaseTransport):
 
     keeps_records = True
 
-    def __init__(self, source: Source, tls: Tls | None, processes: int, max_concurrency: int):
-        self.pool = ProcessPool(source, tls, processes, max_concurrency)
+    def __init__(
+        self,
+        source: Source,
+        tls: Tls | None,
+        processes: int,
+        max_concurrency: int,
+        silence: float = math.inf,
+        bandwidth: Bandwidth | None = None,
+    ):
+        self.pool = ProcessPool(source, tls, processes, max_concurrency, silence, bandwidth)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         body = request.stream
@@ -47,6 +58,7 @@ class ProcessTransport(httpx.BaseTransport):
         record: Exchange = told["exchange"]
         outcome = self.pool.ask(ticket, record, told.get("cancel"), extensions.get("fence") or 0.0)
         body.sent_elsewhere(outcome.checksums)
+        body.spent.add(outcome.spent)
         if not outcome.status:
             assert outcome.failure is not None
             raise outcome.failure.error(request)

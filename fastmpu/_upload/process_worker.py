@@ -1,8 +1,9 @@
 """A worker process of `engine="process"`: sends parts of one open file, and decides nothing.
 
-Threads: the main one sets up and then only waits for the parent's end, which is EOF on the control socket. Each lane
-has a thread, which does one ticket at a time. "fastmpu-lease" lets writers in. Shared by lanes: the source and the
-transport, which say how in their own modules.
+Threads: the main one sets up, then waits for the parent's end, which is EOF on the control socket, and meanwhile gives
+signs of life: of a process that was stopped its parent would hear nothing, not even its end. Each lane has a thread,
+which does one ticket at a time. "fastmpu-lease" lets writers in. Shared by lanes: the source and the transport, which
+say how in their own modules.
 
 Owner of everything here is the process: it ends by `os._exit`, and the kernel closes what is open. It reads the file by
 an open of its own, under a lease of its own where the parent has one: then nobody has to tell anybody when a writer
@@ -29,10 +30,13 @@ from .._source.mapped_file import File
 from .._transport import Exchange, ZeroCopyTransport
 from ..ais.responses import MAX_BODY
 from ..errors import SourceChangedError, UsageError
+from .bandwidth import Bandwidth, pace_of
 from .lease_guard import LeaseGuard
 from .part_body import PartBody
 from .part_task import hash_range
 from .process_messages import (
+    BEAT,
+    BEAT_SECONDS,
     CANCEL,
     CELLS,
     FDS_AT_ONCE,
@@ -83,11 +87,19 @@ class SharedFlag:
 class Lane:
     """One request after the other, in a thread of its own."""
 
-    def __init__(self, channel: Channel, cells: memoryview, source: Source, transport: httpx.BaseTransport | Failure):
+    def __init__(
+        self,
+        channel: Channel,
+        cells: memoryview,
+        source: Source,
+        transport: httpx.BaseTransport | Failure,
+        bandwidth: Bandwidth | None,
+    ):
         self._channel = channel
         self._cells = cells
         self._source = source
         self._transport = transport
+        self._bandwidth = bandwidth
 
     def serve(self) -> None:
         """Until the parent hangs up. A bug in here ends the process: a lane that does not answer would be a hang."""
@@ -113,7 +125,8 @@ class Lane:
 
     def _send(self, ticket: Send) -> Outcome:
         record = SharedExchange(self._cells)
-        body = PartBody(self._source, ticket.part, ticket.checksums)
+        cancel = SharedFlag(self._cells)
+        body = PartBody(self._source, ticket.part, ticket.checksums, pace=pace_of(self._bandwidth, cancel))
         answer: httpx.Response | None = None
         content, failure = b"", None
         try:
@@ -126,7 +139,7 @@ class Lane:
                 ticket.url,
                 headers=ticket.headers,
                 stream=body,
-                extensions={**ticket.extensions, "exchange": record, "cancel": SharedFlag(self._cells)},
+                extensions={**ticket.extensions, "exchange": record, "cancel": cancel},
             )
             answer = self._transport.handle_request(request)
             content = b"".join(_some(answer))
@@ -135,9 +148,16 @@ class Lane:
         sums = body.hexdigests() if body.checksums else {}
         recorded = {name: getattr(record, name) for name in RECORDED}
         if answer is None:
-            return Outcome(sums, recorded, failure=failure)
+            return Outcome(sums, recorded, failure=failure, spent=body.spent)
         return Outcome(
-            sums, recorded, answer.status_code, answer.headers.raw, content, dict(answer.extensions), failure=failure
+            sums,
+            recorded,
+            answer.status_code,
+            answer.headers.raw,
+            content,
+            dict(answer.extensions),
+            failure,
+            body.spent,
         )
 
 
@@ -166,24 +186,37 @@ def main(control: socket.socket) -> NoReturn:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         channel = Channel(control)
         setup: Setup = channel.receive()
-        memory, file, *lanes = _descriptors(control, 2 + len(setup.cells))
+        memory, file, *others = _descriptors(control, 2 + (setup.rate is not None) + len(setup.cells))
         if os.getppid() != setup.parent:
             os._exit(0)  # it died before it could be noticed
         cells = memoryview(mmap.mmap(memory, 0)).cast("Q")
         source = _source(file, setup)
         transport = _transport(setup)
+        bandwidth = None if setup.rate is None else Bandwidth(setup.rate, others.pop(0))
         LeaseGuard(source).__enter__()
-        for lane, first in zip(lanes, setup.cells, strict=True):
+        for lane, first in zip(others, setup.cells, strict=True):
             own = cells[first : first + CELLS]
-            serving = Lane(Channel(socket.socket(fileno=lane)), own, source, transport)
+            serving = Lane(Channel(socket.socket(fileno=lane)), own, source, transport, bandwidth)
             threading.Thread(target=serving.serve, name=f"fastmpu-lane-{first // CELLS}", daemon=True).start()
-        control.recv(1)  # nothing is said here any more: this is the end
+        _beat(cells[setup.cells[0] + BEAT :], control)
     except EOFError:
         pass
     except BaseException:  # noqa: BLE001 - nobody above could do more
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
+
+
+def _beat(cell: memoryview, control: socket.socket) -> None:
+    """Until the parent's end: nothing else is said here any more."""
+    control.settimeout(BEAT_SECONDS)
+    while True:
+        cell[0] += 1
+        try:
+            control.recv(1)
+            return
+        except TimeoutError:
+            continue
 
 
 def _descriptors(control: socket.socket, count: int) -> list[int]:

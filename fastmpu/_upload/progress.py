@@ -1,7 +1,8 @@
 """How far an upload is, as events. Nothing is printed here.
 
-Owner: the thread that called `upload()`; it alone calls `ProgressMeter` and the user's function. What is in flight is
-read from the transport's records, which the workers write; an int that is a little old does no harm.
+Owner: the thread that called `upload()`; it alone calls `ProgressMeter` and the user's function. Any other may take a
+`snapshot`, of numbers that are read one by one. What is in flight is read from the transport's records, which the
+workers write; an int that is a little old does no harm.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ INTERVAL = 0.1  # seconds between events, at least; ten a second is more than an
 class ProgressEvent:
     """`total`, `sent`, `acked` in bytes; the latter two never go back. `sent` has left this process, `acked` was
     acknowledged by the cluster; both begin at `resumed`, what an earlier job had stored, which no rate should count.
-    `stage`: "send", "complete", "verify" or "done". `elapsed` in seconds.
+    `stage`: "waiting" (for its turn in an Uploader), "send", "complete", "verify" or "done". `elapsed` in seconds.
     """
 
     total: int
@@ -76,22 +77,26 @@ class ProgressMeter:
         self._next = 0.0
         self.tick()
 
+    def snapshot(self) -> ProgressEvent:
+        """How far it is. For any thread: it changes nothing."""
+        acked = self._acked
+        return ProgressEvent(
+            total=self._total,
+            sent=max(self._sent, min(self._total, acked + self._under_way())),
+            acked=max(self._told, acked),
+            stage=self._stage,
+            elapsed=time.monotonic() - self._began,
+            resumed=self._resumed,
+            files_done=int(self._stage == "done"),
+        )
+
     def tick(self) -> None:
         now = time.monotonic()
         if self._on_progress is None or now < self._next:
             return
         self._next = now + INTERVAL
-        self._sent = max(self._sent, min(self._total, self._acked + self._under_way()))
-        self._told = max(self._told, self._acked)
-        event = ProgressEvent(
-            total=self._total,
-            sent=self._sent,
-            acked=self._told,
-            stage=self._stage,
-            elapsed=now - self._began,
-            resumed=self._resumed,
-            files_done=int(self._stage == "done"),
-        )
+        event = self.snapshot()
+        self._sent, self._told = event.sent, event.acked
         try:
             self._on_progress(event)
         except Exception:

@@ -73,6 +73,8 @@ def recall(log: JobLog, source: Source, plan: Plan) -> Recall:
         raise NotRecalled(f"the journal knows no unfinished upload of {about.uri}")
     row, entry, noted = found[0]
     reason = _difference(entry, about) or _other_bytes(noted, source, plan)
+    if log.vouched_for != entry.upload_id:
+        reason = "nobody vouches for its notes: the journal could not be written any more, or another upload came after"
     if reason:
         log.mark(entry.upload_id, "abort-pending")
         raise NotRecalled(f"upload {entry.upload_id}: {reason}")

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from .._sizes import format_size
+from .stages import StageTimes
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,10 @@ class Receipt:
     `checksum="none"`. `verified`: the level that was really reached ("none", "size", "head", "probe", "read"). `parts`
     is empty for a plain PUT, `upload_id` too. `read`: how the source was read last ("mmap", "pread", "memory").
     `attempts`: requests that carried data. `probes`: gap probes, after parts without an answer. `restarts`: new upload
-    ids after the first. `resumed`: parts that an earlier job had stored; their `attempts` are 0. `bytes_sent`: in
-    the bodies of all attempts of this job. `seconds` of wall time from the first request to the proof.
+    ids after the first. `resumed`: parts that an earlier job had stored; their `attempts` are 0. `bytes_sent`: in the
+    bodies of all attempts of this job. `engine_reason`: why this engine. `max_concurrency`: what `max_memory` and
+    `max_bandwidth` left of it. `stages`: where the time went; `verdict` says it in a line. `seconds` of wall time from
+    the first request to the proof.
     """
 
     uri: str
@@ -48,7 +51,9 @@ class Receipt:
     bytes_sent: int
     read: str
     engine: str
+    engine_reason: str
     max_concurrency: int
+    stages: StageTimes
     version: int = 1
 
     @property
@@ -57,9 +62,15 @@ class Receipt:
         fresh = self.size - sum(part.length for part in self.parts if not part.attempts)
         return fresh / self.seconds if self.seconds else 0.0
 
+    @property
+    def verdict(self) -> str:
+        """Which stage took the most, and what that suggests; "" for an empty object."""
+        return self.stages.verdict(self.seconds)
+
     def to_json(self) -> str:
         """One line of JSON with stable names; `version` counts incompatible changes."""
-        return json.dumps({**asdict(self), "throughput": round(self.throughput)}, ensure_ascii=False)
+        more = {"stages": self.stages.to_dict(), "throughput": round(self.throughput), "verdict": self.verdict}
+        return json.dumps({**asdict(self), **more}, ensure_ascii=False)
 
     def __str__(self) -> str:
         proof = f"verified by {self.verified}" if self.verified != "none" else "not verified"

@@ -1,32 +1,38 @@
-"""`upload()`: from whatever the caller has to one finished, proved object."""
+"""`upload()`: from whatever the caller has to one finished, proved object; and `Uploader`, for many of them.
+
+Threads of an `Uploader`, all of which end with it:
+- "fastmpu_0" and up, at most `max_concurrency`: the lanes. Each sends one part of a large source, or does all that a
+  small one needs, from opening it to its proof.
+- "fastmpu-upload_0" and up, at most `LARGE_AT_ONCE`: the producers of large sources (parts_run.py), which wait for
+  lanes, and never the other way round.
+Anyone may submit, cancel, and ask. A Transfer's own fields are written by its submitter, then by its one thread.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import Any, Final
 
-from .._plan import Plan, plan_parts
-from .._source import Source, resolve
 from ..ais import Client, Object, Secret, parse_uri
 from ..ais.credentials import TokenSource, held
-from ..errors import InvalidNameError, ObjectExistsError, UsageError
+from ..ais.names import ObjectURI
+from ..errors import Cancelled, InvalidNameError, UsageError
 from .cancel import CancelEvent
 from .config import UploadOptions
-from .engine import engine_for, obstacle_to_processes, usable_cores
-from .job_log import JobLog, new_entry, open_log
-from .journal import Entry
-from .lease_guard import LeaseGuard
+from .map_watch import MapWatch
 from .pipeline import Upload
-from .progress import OnProgress
+from .progress import OnProgress, ProgressEvent
 from .receipt import Receipt
-from .stale import pending_aborts, retry_aborts
-from .verify import patiently
+from .resources import Resources, bounded
+from .single import plan_for, upload_one
+from .workers import InlineExecutor
 
-if TYPE_CHECKING:
-    from .process_transport import ProcessTransport
+# So many that one's beginning and end, which send no data, are filled by others; each has its share of the lanes.
+LARGE_AT_ONCE: Final = 4
 
 
 def upload(
@@ -56,92 +62,197 @@ def upload(
     secret: Secret | TokenSource | None = held(token)
     del token  # no frame shows it from here on
     chosen = UploadOptions.of(options)
-    if progress is not None and not callable(progress):
-        raise UsageError(f"progress={progress!r}: it must be a function that takes a ProgressEvent")
+    _check_progress(progress)
     if cancel is not None and not callable(getattr(cancel, "is_set", None)):
         raise UsageError(f"cancel={cancel!r}: it must be an event, as threading.Event()")
     with ExitStack() as stack:
-        data = stack.enter_context(resolve(source, read=chosen.read, on_change=chosen.on_change))
-        stack.enter_context(LeaseGuard(data))
-        obj = target if isinstance(target, Object) else _object(target, data, source, client, endpoint, secret, stack)
-        plan = plan_parts(
-            data.size,
-            part_size=chosen.part_size,
-            multipart_threshold=chosen.multipart_threshold,
-            max_concurrency=chosen.max_concurrency,
-            provider=obj.bucket.provider,
-        )
-        if chosen.mode == "create" and obj.exists():
-            raise ObjectExistsError(f'{obj.uri} exists, and mode="create" was asked for', object_name=obj.uri)
-        chosen, processes = _engine(chosen, data, obj, plan, stack)
-        log = JobLog(None, None)
-        if plan.multipart:
-            log = open_log(chosen.journal, partial(_note, obj, data, plan, chosen))
-            stack.callback(log.close)
-        pending = pending_aborts(log)
+        if not isinstance(target, Object):
+            place = _place(target, source)
+            target = _object(place, client or stack.enter_context(Client(endpoint, token=secret)))
+        resources = stack.enter_context(Resources.of(chosen))
+        target.bucket.client.endpoint.expect(resources.options.max_concurrency)
+        return upload_one(source, target, resources, progress=progress, cancel=cancel)
+
+
+class Transfer(Future[Receipt]):
+    """One upload of an `Uploader`: a future, for `result()`, `add_done_callback`, `concurrent.futures.as_completed`."""
+
+    def __init__(self, uri: str, total: int):
+        super().__init__()
+        self.uri = uri
+        self._total = total
+        self._stop = threading.Event()
+        self._upload: Upload | None = None
+
+    def cancel(self) -> bool:
+        """Stop it, if it is not done: `result()` then raises `fastmpu.errors.Cancelled`, once its attempts have ended
+        and its parts are aborted. Does not wait. Whether there was something to stop."""
+        self._stop.set()
+        return not self.done()
+
+    def snapshot(self) -> ProgressEvent:
+        """How far it is, now."""
+        upload = self._upload
+        return ProgressEvent(self._total, 0, 0, "waiting", 0.0) if upload is None else upload.snapshot()
+
+    def __repr__(self) -> str:
+        return f"<Transfer {self.uri} {self._state.lower()}>"
+
+
+class Uploader:
+    """Uploads many sources through one client and one set of threads: `submit` them, then ask each Transfer for its
+    `result()`.
+
+    `client`, or `endpoint` and `token` for one of its own, as in `upload`. `options` are the fields of UploadOptions,
+    for all uploads; its bounds, as `max_concurrency`, `max_memory` and `max_bandwidth`, hold for all of them together.
+    With `engine="inline"` nothing runs in other threads: `submit` returns when the upload has ended. With
+    `engine="process"` large sources follow one another, each with worker processes of its own.
+
+    Close it, or use it as a context manager: that waits for all transfers, or, if an exception is on its way, cancels
+    them first. A failed transfer tells only by its `result()`.
+    """
+
+    def __init__(
+        self,
+        client: Client | None = None,
+        *,
+        endpoint: str | None = None,
+        token: str | Secret | TokenSource | None = None,
+        **options: Any,
+    ):
+        secret: Secret | TokenSource | None = held(token)
+        del token  # no frame shows it from here on
+        chosen = bounded(UploadOptions.of(options))
+        with ExitStack() as stack:
+            self._client = client or stack.enter_context(Client(endpoint, token=secret))
+            self._client.endpoint.expect(chosen.max_concurrency + LARGE_AT_ONCE)
+            inline = chosen.engine == "inline"
+            self._lanes: Executor = InlineExecutor() if inline else _threads("fastmpu", chosen.max_concurrency)
+            at_once = 1 if chosen.engine == "process" else LARGE_AT_ONCE
+            self._producers: Executor = InlineExecutor() if inline else _threads("fastmpu-upload", at_once)
+            watch = MapWatch(self._client.endpoint)
+            self._resources = stack.enter_context(Resources.of(chosen, None if inline else self._lanes, watch))
+            self._stack = stack.pop_all()
+        self._lock = threading.Lock()  # guards the two below
+        self._open: set[Future[Receipt]] = set()
+        self._closed = False
+
+    def submit(self, source: Any, target: str | Object, *, progress: OnProgress | None = None) -> Transfer:
+        """Upload `source` to `target`, both as in `upload`, as soon as its turn comes. `progress` is called in the
+        thread that sends it.
+
+        Raises UsageError for what can be seen now, before any request; RuntimeError when the uploader is closed. What
+        comes of the source, as a file that is not there, is the Transfer's.
+        """
+        _check_progress(progress)
+        if not isinstance(target, Object):
+            target = _object(_place(target, source), self._client)
+        options = self._resources.options
+        size = _size_of(source)
+        large = options.engine != "inline" and plan_for(size, options, target).multipart
+        transfer = Transfer(target.uri, size)
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the uploader is closed")
+            self._open.add(transfer)
+        transfer.add_done_callback(self._forget)
+        executor = self._producers if large else self._lanes
         try:
-            return Upload(data, obj, plan, chosen, progress, cancel, log, processes).run()
-        finally:
-            retry_aborts(pending, log, obj.bucket.client)
+            executor.submit(self._run, transfer, source, target, progress, large)
+        except RuntimeError as error:  # an executor's word for an interpreter that is shutting down
+            transfer.set_exception(error)
+            raise
+        return transfer
+
+    def cancel(self) -> None:
+        """Cancel all transfers that are not done. Does not wait."""
+        with self._lock:
+            transfers = list(self._open)
+        for transfer in transfers:
+            transfer.cancel()  # a Transfer's own
+
+    def close(self) -> None:
+        """Wait for all transfers; then end the threads, write the trace, and close the client, if it is its own. Twice
+        is fine."""
+        with self._lock:
+            self._closed = True
+        self._producers.shutdown(wait=True)
+        self._lanes.shutdown(wait=True)
+        self._stack.close()
+
+    def __enter__(self) -> Uploader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.cancel()
+        self.close()
+
+    def __repr__(self) -> str:
+        with self._lock:
+            return f"<Uploader {'closed' if self._closed else 'open'}, {len(self._open)} transfers not done>"
+
+    def _forget(self, transfer: Future[Receipt]) -> None:
+        with self._lock:
+            self._open.discard(transfer)
+
+    def _run(self, transfer: Transfer, source: Any, target: Object, progress: OnProgress | None, large: bool) -> None:
+        transfer.set_running_or_notify_cancel()
+        try:
+            if transfer._stop.is_set():
+                raise Cancelled(f"{target.uri}: cancelled before it began", object_name=target.uri)
+            receipt = upload_one(
+                source,
+                target,
+                self._resources,
+                progress=progress,
+                cancel=transfer._stop,
+                in_lane=not large,
+                started=lambda upload: setattr(transfer, "_upload", upload),
+            )
+        except BaseException as error:
+            transfer.set_exception(error)
+            if not isinstance(error, Exception) and isinstance(self._lanes, InlineExecutor):
+                raise  # Ctrl-C, in the caller's own thread
+        else:
+            transfer.set_result(receipt)
 
 
-def _engine(
-    chosen: UploadOptions, data: Source, obj: Object, plan: Plan, stack: ExitStack
-) -> tuple[UploadOptions, ProcessTransport | None]:
-    """The options with the engine that really runs, and its processes, which end with the stack."""
-    endpoint = obj.bucket.client.endpoint
-    engine = engine_for(
-        chosen,
-        size=plan.size,
-        multipart=plan.multipart,
-        tls=endpoint.origin.scheme == "https",
-        obstacle=obstacle_to_processes(data, endpoint.elsewhere),
-        cores=usable_cores(),
-    )
-    processes = None
-    if engine == "process":
-        from .process_transport import ProcessTransport  # here, not above: nobody else needs what it imports
-
-        lanes = min(chosen.max_concurrency, len(plan.parts))
-        count = chosen.processes or usable_cores()
-        processes = stack.enter_context(ProcessTransport(data, endpoint.elsewhere.tls, count, lanes))
-    return replace(chosen, engine=engine), processes
+def _threads(name: str, count: int) -> Executor:
+    return ThreadPoolExecutor(max_workers=count, thread_name_prefix=name)
 
 
-def _note(obj: Object, data: Source, plan: Plan, options: UploadOptions) -> Entry:
-    """What the journal says of this job."""
-    endpoint = obj.bucket.client.endpoint
-    return new_entry(
-        cluster=patiently(endpoint.cluster_map, options.retry).uuid,
-        endpoint=str(endpoint.origin),
-        uri=obj.uri,
-        source=data.name if data.identity is not None else None,
-        identity=data.identity,
-        size=plan.size,
-        part_size=plan.part_size,
-        settings={"checksum": options.checksum},
-    )
+def _check_progress(progress: object) -> None:
+    if progress is not None and not callable(progress):
+        raise UsageError(f"progress={progress!r}: it must be a function that takes a ProgressEvent")
 
 
-def _object(
-    uri: str,
-    data: Source,
-    source: Any,
-    client: Client | None,
-    endpoint: str | None,
-    token: Secret | TokenSource | None,
-    stack: ExitStack,
-) -> Object:
+def _place(uri: Any, source: Any) -> ObjectURI:
+    """The URI with its name, which may be the file's."""
     if not isinstance(uri, str):
         raise UsageError(f"the target must be an Object or a URI such as 'ais://bucket/name', not {type(uri).__name__}")
     place = parse_uri(uri)
-    name = place.name
-    if not name or name.endswith("/"):
-        if not isinstance(source, (str, os.PathLike)):
-            raise InvalidNameError(
-                f"{uri!r} names no object, and {data.name} has no name of its own: write ais://bucket/name"
-            )
-        name += os.path.basename(os.fsdecode(source))
-    if client is None:
-        client = stack.enter_context(Client(endpoint, token=token))
-    return client.bucket(place.bucket, place.provider, place.namespace).object(name)
+    if place.name and not place.name.endswith("/"):
+        return place
+    if not isinstance(source, (str, os.PathLike)):
+        raise InvalidNameError(
+            f"{uri!r} names no object, and a {type(source).__name__} has no name of its own: write ais://bucket/name"
+        )
+    return place._replace(name=place.name + os.path.basename(os.fsdecode(source)))
+
+
+def _object(place: ObjectURI, client: Client) -> Object:
+    return client.bucket(place.bucket, place.provider, place.namespace).object(place.name)
+
+
+def _size_of(source: Any) -> int:
+    """In bytes, to tell the large from the small ones; 0 where that cannot be told yet."""
+    try:
+        if isinstance(source, (str, os.PathLike)):
+            return os.stat(source).st_size
+        with memoryview(source) as view:
+            return view.nbytes
+    except (OSError, ValueError, TypeError, BufferError):
+        return 0

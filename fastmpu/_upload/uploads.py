@@ -131,6 +131,8 @@ def abort_upload(
             store = open_journal(path)
             stack.callback(store.close)
             store.end_upload(upload_id, "aborted")
+            if lock.vouches_for == upload_id:
+                lock.retract()
             return known
     finally:
         lock.release()

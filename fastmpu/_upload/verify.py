@@ -17,6 +17,7 @@ from .._checksum import new_checksum
 from ..ais import Object, ObjectProps
 from ..ais.failure import Failure, classify, facts_of
 from ..errors import (
+    Cancelled,
     ClusterError,
     ConnectFailedError,
     FastMPUError,
@@ -25,6 +26,7 @@ from ..errors import (
     ResponseTimeoutError,
     TransportError,
 )
+from .cancel import CancelFlag
 from .retry import RetryPolicy
 
 logger = logging.getLogger("fastmpu")
@@ -134,7 +136,7 @@ def remove_if_ours(target: Object, expected: Expected) -> bool:
     return ours
 
 
-def patiently(look: Callable[[], T], retry: RetryPolicy) -> T:
+def patiently(look: Callable[[], T], retry: RetryPolicy, cancel: CancelFlag | None = None) -> T:
     """What `look` sees. Looking changes nothing, so it is tried again, also after a missing answer."""
     attempt = 1
     while True:
@@ -145,5 +147,8 @@ def patiently(look: Callable[[], T], retry: RetryPolicy) -> T:
             delay = retry.delay(attempt, Failure.PASSING if failure is Failure.UNKNOWN else failure)
             if delay is None:
                 raise
-            time.sleep(delay)
+            if cancel is None:
+                time.sleep(delay)
+            elif cancel.wait(delay):
+                raise Cancelled("cancelled while waiting for another look") from error
         attempt += 1

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Mapping
 from functools import partial
 
 from .._plan import PartRange, Plan
 from .._transport import Exchange
 from ..ais import Object
-from .part_body import PartBody
+from ..errors import FastMPUError
 from .part_task import Job, hash_range, with_retries
 from .progress import ProgressMeter
+from .stages import StageTimes
+
+logger = logging.getLogger("fastmpu")
 
 # What a plain PUT is checked with, and the other one, for when the cluster skipped the first.
 PUT_CHECKSUMS = {"auto": ("crc32c", "xxhash"), "crc32c": ("crc32c", "xxhash"), "xxhash": ("xxhash", "crc32c")}
@@ -28,6 +34,10 @@ class WholePut:
         self._exchange = Exchange()
         self.attempts = 0
         self.bytes_sent = 0
+        self.spent = StageTimes()
+        self.proved = False
+        """The one attempt there was went to the owner of the name, which compared our checksum with its own before it
+        stored (protocol 4.1), and still owned it afterwards: a HEAD would say no more. Where one map serves many."""
 
     @property
     def under_way(self) -> int:
@@ -41,7 +51,9 @@ class WholePut:
         """
         used = version = ""
         for kind in PUT_CHECKSUMS.get(self._job.options.checksum, ("",)):
+            began = time.monotonic()
             checksum = (kind, hash_range(self._job.source, self._whole, kind)) if kind else None
+            self.spent.checksum += time.monotonic() - began
             version = with_retries(partial(self._put, checksum), self._job, repeatable=True)
             self._job.source.check()
             used = used or ":".join(checksum or ())
@@ -52,12 +64,30 @@ class WholePut:
     def _put(self, checksum: tuple[str, str] | None) -> str:
         """The version that was stored; "" if the cluster says that it has the object already."""
         self.attempts += 1
-        self._exchange = Exchange()
-        body = PartBody(self._job.source, self._whole, on_piece=self._meter.tick)
+        self._exchange = exchange = Exchange()
+        body = self._job.body(self._whole, on_piece=self._meter.tick)
         try:
-            response = self._target.put_body(body, checksum=checksum, exchange=self._exchange, cancel=self._job.cancel)
+            put = self._target.put_body(body, checksum=checksum, exchange=exchange, cancel=self._job.cancel)
         finally:
-            self.bytes_sent += self._exchange.handed
-        if not any(name.startswith("ais-") for name in response.headers):
+            self.attempts += exchange.resent
+            self.bytes_sent += exchange.handed
+            self.spent.add(body.spent)
+            self.spent.sent(exchange)
+            if self._job.resources.trace is not None:
+                self._job.resources.trace.attempt(self._target.uri, exchange, self.attempts)
+        headers = put.response.headers
+        if not any(name.startswith("ais-") for name in headers):
             return ""
-        return str(response.headers.get("ais-version", UNVERSIONED))
+        stored = headers.get("ais-checksum-type", "").replace("xxhash2", "xxhash")  # one value, two names
+        checked = checksum is not None and stored and (stored != checksum[0] or _value(headers) == checksum[1])
+        watch = self._job.resources.map_watch
+        if checked and self.attempts == 1 and watch is not None:
+            try:
+                self.proved = put.at_owner(watch.newer())
+            except FastMPUError as error:
+                logger.info("no cluster map: %s", error)  # then HEAD tells
+        return str(headers.get("ais-version", UNVERSIONED))
+
+
+def _value(headers: Mapping[str, str]) -> str:
+    return headers.get("ais-checksum-value", "")

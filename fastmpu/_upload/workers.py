@@ -1,13 +1,15 @@
 """Who sends parts: the standard library's executors, and one that needs no thread.
 
-Threads: "fastmpu_0" and up, at most `max_concurrency`, owned by the executor and gone when it is shut down.
+Threads: "fastmpu_0" and up, at most `max_concurrency`, owned by the executor and gone when it is shut down. An
+`Uploader` has one such executor for all its uploads; a `Lanes` belongs to the producer of one upload.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from concurrent.futures import wait as wait_for
+from typing import Any, ParamSpec, TypeVar
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -25,8 +27,31 @@ class InlineExecutor(Executor):
         return future
 
 
-def executor(engine: str, max_concurrency: int) -> Executor:
-    """The executor behind an engine's name; whoever calls shuts it down."""
+class Lanes(Executor):
+    """Threads that several uploads share, as one of them sees it: `shutdown` concerns what this one submitted."""
+
+    def __init__(self, shared: Executor):
+        self._shared = shared
+        self._futures: list[Future[Any]] = []
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future = self._shared.submit(fn, *args, **kwargs)
+        self._futures.append(future)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        if cancel_futures:
+            for future in self._futures:
+                future.cancel()
+        if wait:
+            wait_for(self._futures)
+
+
+def executor(engine: str, max_concurrency: int, lanes: Executor | None = None) -> Executor:
+    """The executor behind an engine's name, in threads of its own or in the job's `lanes`; whoever calls shuts it
+    down."""
     if engine == "inline":
         return InlineExecutor()
+    if lanes is not None:
+        return Lanes(lanes)
     return ThreadPoolExecutor(max_workers=max_concurrency, thread_name_prefix="fastmpu")

@@ -10,12 +10,14 @@ from .object import Object, ObjectProps
 from .reader import ObjectReader
 from .secret import Secret
 from .timeouts import Timeouts
+from .upload_list import ListedUpload
 
 __all__ = [
     "Bucket",
     "BucketProps",
     "Client",
     "ListEntry",
+    "ListedUpload",
     "MultipartUpload",
     "Object",
     "ObjectProps",

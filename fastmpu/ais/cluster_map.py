@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..errors import NotAIStoreError
+from . import placement
+
+_NO_OWNER = 4 | 8  # flags of nodes in maintenance, or being decommissioned (protocol 6)
 
 
 class Origin(NamedTuple):
@@ -41,6 +44,12 @@ class ClusterMap:
     proxies: tuple[str, ...]
     targets: tuple[str, ...]
     members: frozenset[Origin]
+    owners: tuple[tuple[int, frozenset[Origin]], ...]
+    """Of each target that may own objects: its digest, and where it listens."""
+
+    def owner(self, name_digest: int) -> frozenset[Origin]:
+        """Where the owner of that name listens (`placement.name_digest`); empty if no target may own anything."""
+        return placement.owner(self.owners, name_digest) if self.owners else frozenset()
 
     @property
     def ports(self) -> frozenset[int]:
@@ -53,17 +62,25 @@ class ClusterMap:
         something else.
         """
         try:
-            members = set()
-            for node in (*value["pmap"].values(), *value["tmap"].values()):
-                interfaces = [node.get(key) for key in ("public_net", "intra_data_net", "intra_control_net")]
-                interfaces += node.get("pub_extra") or []
-                members |= {Origin.of(one["direct_url"]) for one in interfaces if one and one.get("direct_url")}
+            targets = {name: _listens(node) for name, node in value["tmap"].items()}
+            owners = tuple(
+                (int(node["id_digest"]), targets[name])
+                for name, node in value["tmap"].items()
+                if not int(node.get("flags") or 0) & _NO_OWNER and node.get("id_digest")
+            )
             return cls(
                 str(value["uuid"]),
                 int(value["version"]),
                 tuple(value["pmap"]),
-                tuple(value["tmap"]),
-                frozenset(members),
+                tuple(targets),
+                frozenset().union(*targets.values(), *map(_listens, value["pmap"].values())),
+                owners,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise NotAIStoreError(f"what {endpoint} gives is no cluster map of AIStore's: {error!r}") from error
+
+
+def _listens(node: Any) -> frozenset[Origin]:
+    interfaces = [node.get(key) for key in ("public_net", "intra_data_net", "intra_control_net")]
+    interfaces += node.get("pub_extra") or []
+    return frozenset(Origin.of(one["direct_url"]) for one in interfaces if one and one.get("direct_url"))

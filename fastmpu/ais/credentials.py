@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import threading
+import warnings
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from ..errors import UsageError
@@ -22,6 +23,13 @@ caller of the request as it is."""
 
 TOKEN_VARIABLE: Final = "AIS_AUTHN_TOKEN"
 TOKEN_FILE_VARIABLE: Final = "AIS_AUTHN_TOKEN_FILE"
+
+
+_OTHERS: Final = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
+
+
+class LooseTokenFileWarning(UserWarning):
+    """Others than its owner may read or write the file that a token comes from."""
 
 
 def held(given: object) -> Any:
@@ -96,17 +104,19 @@ class Credentials:
 
 
 class TokenFile:
-    """The token in a file: the text itself, or JSON as AIStore's own command writes it, {"token": "..."}."""
+    """The token in a file: the text itself, or JSON as AIStore's own command writes it, {"token": "..."}. Warns, once,
+    if others may read or write it."""
 
     def __init__(self, path: str):
         self._path = path
+        self._looked = False
 
     def __repr__(self) -> str:
         return f"TokenFile({self._path!r})"
 
     def __call__(self) -> Secret:
         try:
-            found = Secret.hold(_token_in(Path(self._path)))
+            found = Secret.hold(self._read())
         except OSError as error:
             raise UsageError(f"{TOKEN_FILE_VARIABLE}={self._path!r}: {error.strerror}") from None
         try:
@@ -115,11 +125,25 @@ class TokenFile:
             raise UsageError(f"{TOKEN_FILE_VARIABLE}={self._path!r}: {error}") from None
         return found
 
+    def _read(self) -> str:
+        with open(self._path, encoding="utf-8", errors="replace") as file:
+            if not self._looked:
+                self._looked = True
+                self._warn(stat.S_IMODE(os.fstat(file.fileno()).st_mode))
+            return _token_in(file.read(2 * LONGEST))
 
-def _token_in(path: Path) -> str:
+    def _warn(self, mode: int) -> None:
+        if mode & _OTHERS and os.name == "posix":
+            warnings.warn(
+                f"{TOKEN_FILE_VARIABLE}={self._path!r} has mode {mode:04o}: others may read or write it; chmod 600",
+                LooseTokenFileWarning,
+                stacklevel=8,  # who makes the client
+            )
+
+
+def _token_in(text: str) -> str:
     """Never raises ValueError: such errors carry the text they stumbled over."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        text = file.read(2 * LONGEST).strip()
+    text = text.strip()
     if not text.startswith("{"):
         return text
     try:

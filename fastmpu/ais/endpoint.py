@@ -21,7 +21,7 @@ from typing import Any, Final, NoReturn
 
 import httpx
 
-from .._transport import BufferBody, Exchange, ShortBody, WithheldBody
+from .._transport import BufferBody, Exchange, ShortBody, WithheldBody, ZeroCopyTransport
 from .._transport import Cancelled as TransportCancelled
 from .._version import __version__
 from ..errors import (
@@ -100,6 +100,7 @@ class Endpoint:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._map: ClusterMap | None = None
+        self._map_content = b""  # of a large cluster, reading it costs more than asking for it
 
     def __repr__(self) -> str:
         token = ", token" if self._credentials else ""
@@ -116,6 +117,11 @@ class Endpoint:
         if os.getpid() == self._process:
             self._transport.close()
 
+    def expect(self, connections: int) -> None:
+        """So many may be in use at once: they are kept between requests, if the transport is fastmpu's own."""
+        if isinstance(self._transport, ZeroCopyTransport):
+            self._transport.pool.expect(connections)
+
     def check_process(self) -> None:
         """ForkError in a child of the process that made this: both would write to the same connections."""
         if os.getpid() != self._process:
@@ -124,20 +130,25 @@ class Endpoint:
                 "it: make a new client there"
             )
 
-    def cluster_map(self, *, fresh: bool = False) -> ClusterMap:
-        """The map, fetched once. Fetching it also proves that the endpoint is an AIStore, before anything is stored."""
+    def cluster_map(self, *, fresh: bool = False, cancel: Any = None) -> ClusterMap:
+        """The map, fetched once. Fetching it also proves that the endpoint is an AIStore, before anything is stored.
+        `cancel` is the transport's."""
         self.check_process()
         with self._lock:
             known = self._map
         if known is not None and not fresh:
             return known
         message = messages.cluster_map(str(self.origin))
-        response = self._send(self.origin, message, message.content)
+        response = self._send(self.origin, message, message.content, extensions={"cancel": cancel})
         if response.status_code != 200:
             raise self._without_map(message, response)
-        fetched = ClusterMap.parse(json_of(message, self._body(response, limit=64 << 20)), str(self.origin))
+        content = self._body(response, limit=64 << 20)
         with self._lock:
-            self._map = fetched
+            if content == self._map_content and self._map is not None:
+                return self._map
+        fetched = ClusterMap.parse(json_of(message, content), str(self.origin))
+        with self._lock:
+            self._map, self._map_content = fetched, content
         return fetched
 
     def _without_map(self, message: Message, response: httpx.Response) -> FastMPUError:
@@ -309,7 +320,9 @@ class Endpoint:
             sent = exchange.head_sent
             raise ResponseTimeoutError(f"cannot {message.about}: {error}", sent=sent) from error
         except httpx.TransportError as error:
-            if about_certificates(error):  # of TLS 1.3: our handshake was over, the peer's ended here
+            # Of TLS 1.3: our handshake was over, the peer's ends here. That of a peer that has answered before was over
+            # then; what it complains of now is not known, nor what it has processed.
+            if about_certificates(error) and not exchange.reused:
                 exchange.head_sent = False
                 raise CertificateError(f"cannot {message.about}: {error}{explain(error)}") from error
             sent = exchange.head_sent

@@ -71,6 +71,12 @@ class BucketMessages:
         body = _json({"action": "list", "value": value})
         return Message("GET", self._path, self.query, f"list {self.uri}", body, JSON)
 
+    def list_uploads(self, page_size: int, next_key: str, next_id: str) -> Message:
+        """By the S3 dialect, the only one that has it; it knows a bucket by its name alone (protocol 7)."""
+        asked = {"max-uploads": str(page_size or ""), "key-marker": next_key, "upload-id-marker": next_id}
+        query = "".join(f"&{name}={quote(value, safe='')}" for name, value in asked.items() if value)
+        return Message("GET", f"/s3/{self.bucket}", f"uploads{query}", f"list the unfinished uploads of {self.uri}")
+
     def object(self, name: str) -> ObjectMessages:
         return ObjectMessages(f"/v1/objects/{self.bucket}/{escape(name)}", self.query, f"{self.uri}/{name}")
 

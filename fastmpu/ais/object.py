@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from .._transport import Body, BufferBody, Exchange
 from ..errors import NotAIStoreError, ObjectNotFoundError, UsageError
+from .cluster_map import ClusterMap, Origin
 from .messages import ObjectMessages
 from .multipart import MultipartUpload, flat_view
 from .names import check_object_name
+from .placement import name_digest
 from .reader import ObjectReader
 
 if TYPE_CHECKING:
@@ -69,6 +72,20 @@ def _checksum_headers(checksum: Any) -> dict[str, str]:
     return {"ais-checksum-type": kind, "ais-checksum-value": value}
 
 
+@dataclass(frozen=True)
+class Put:
+    """A put's answer, and the target that gave it."""
+
+    response: httpx.Response
+    _origin: Origin
+    _name_digest: int | None
+
+    def at_owner(self, cluster_map: ClusterMap) -> bool:
+        """Whether that target owns the name by this map: only there the object is found again (reliability S8). False
+        where that is not ours to compute, as for a backend's objects."""
+        return self._name_digest is not None and self._origin in cluster_map.owner(self._name_digest)
+
+
 class Object:
     """A name in a bucket; whether it exists, only requests tell. `Bucket.object(name)` makes it."""
 
@@ -95,7 +112,7 @@ class Object:
         `checksum` is (type, lower-case hex), as in ("crc32c", "e3069283"): AIStore checks it before it stores, and
         raises ChecksumRefusedError. A put may be repeated freely; it replaces the object.
         """
-        return self.put_body(BufferBody(flat_view(data, self.uri)), checksum=checksum)
+        return self.put_body(BufferBody(flat_view(data, self.uri)), checksum=checksum).response
 
     def put_body(
         self,
@@ -104,7 +121,7 @@ class Object:
         checksum: tuple[str, str] | None = None,
         exchange: Exchange | None = None,
         cancel: Any = None,
-    ) -> httpx.Response:
+    ) -> Put:
         """`put` for a body of the transport's. A put whose checksum equals the stored object's is answered without any
         `Ais-` header and has stored and checked nothing (protocol 4.1)."""
         headers = {}
@@ -113,7 +130,16 @@ class Object:
         message = self._messages.put(headers)
         # Each put asks anew: a stale redirect would store the object where nobody finds it (reliability S8).
         node = self._endpoint.locate(self._messages.put({}), body.length)
-        return self._endpoint.send(node, message, body, body.length, exchange=exchange, cancel=cancel)
+        response = self._endpoint.send(node, message, body, body.length, exchange=exchange, cancel=cancel)
+        return Put(response, node.origin, self._name_digest)
+
+    @cached_property
+    def _name_digest(self) -> int | None:
+        bucket = self._bucket
+        remote = bucket.provider != "ais" or (bucket.namespace and not bucket.namespace.startswith("@#"))
+        if remote:  # a backend's, or another cluster's: where it lies is not ours to compute
+            return None
+        return name_digest(bucket.provider, bucket.namespace, bucket.name, self.name)
 
     def get_reader(self, *, first: int = 0, last: int | None = None) -> ObjectReader:
         """Reads the object back, whole or bytes `first`..`last`; nothing is requested before the reader is used."""

@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timezone
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
@@ -33,6 +36,8 @@ from .messages import Message
 
 MAX_BODY = 1 << 20  # bytes of an answer that is not an object's content or a list
 SHOWN = 400  # characters of a server's words that an error shows
+
+_XML_MESSAGE: Final = re.compile(r"<Error>.{0,200}?<Message>([^<]*)</Message>", re.DOTALL)
 
 BUCKET_NOT_FOUND = ("ErrBckNotFound", "ErrRemoteBckNotFound")
 GATEWAY = (502, 503, 504)
@@ -82,7 +87,8 @@ class ErrorBody:
         except ValueError:
             value = None
         if not isinstance(value, dict) or "message" not in value:
-            return cls(message=shown(text))
+            words = _XML_MESSAGE.search(text)  # of the S3 dialect (protocol 7)
+            return cls(message=shown(hide(html.unescape(words[1])) if words else text))
         return cls(*(shown(str(value.get(key) or "")) for key in ("tcode", "message", "node")))
 
 
@@ -118,8 +124,11 @@ def _seconds(retry_after: str) -> float | None:
     if retry_after.isdecimal():
         return float(retry_after)
     try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except (ValueError, TypeError, IndexError):
+        date = parsedate_to_datetime(retry_after)
+        if date.tzinfo is None:  # in the form of asctime, which is GMT in HTTP
+            date = date.replace(tzinfo=timezone.utc)
+        return max(0.0, date.timestamp() - time.time())
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
 
 

@@ -8,7 +8,17 @@ from typing import Protocol
 
 from fastmpu.mock.wire import Wire
 
-__all__ = ["Answer", "BodyBroken", "Content", "Dropped", "Headers", "Refusal", "json_answer", "refusal_answer"]
+__all__ = [
+    "Answer",
+    "BodyBroken",
+    "Content",
+    "Dropped",
+    "Headers",
+    "Refusal",
+    "json_answer",
+    "quoted",
+    "refusal_answer",
+]
 
 Headers = list[tuple[str, str]]
 
@@ -72,6 +82,30 @@ def refusal_answer(refusal: Refusal, *, method: str, path: str, peer: str, node:
     if method == "HEAD":
         return Answer(refusal.status, [*headers, ("Hdr-Error", text)])
     return Answer(refusal.status, headers, text.encode("utf-8", "surrogateescape") + b"\n")
+
+
+def quoted(text: str) -> str:
+    """What a client sent, as it stands in messages: in double quotes, with Go's escapes for what cannot be printed."""
+    return '"' + "".join(map(_escaped, text)) + '"'
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if character in '"\\':
+        return "\\" + character
+    if character.isprintable():
+        return character
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    if code in _BYTES:
+        return f"\\x{code - _BYTES.start + 128:02x}"
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"
+
+
+_ESCAPES = {"\a": r"\a", "\b": r"\b", "\f": r"\f", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\v": r"\v"}
+_BYTES = range(0xDC80, 0xDD00)  # surrogates that stand for bytes which are not UTF-8
 
 
 def json_answer(value: object) -> Answer:

@@ -47,6 +47,7 @@ _DEFAULTS: dict[str, Any] = {
 _RECORD = "bucket "  # how its key in the catalogue begins
 _RESUME_INTERRUPTED = 1 << 21  # bit of "features"
 _BACKEND_NAMES = {"aws": "AWS", "gcp": "GCP", "azure": "Azure", "oci": "OCI"}
+_FURTHER_DETAILS = "further details at https://github.com/NVIDIA/aistore/blob/main/docs/bucket.md#bucket-lifecycle"
 
 
 class Bucket:
@@ -100,13 +101,16 @@ class Buckets:
                 self._buckets[bck] = Bucket(bck, props)
         self._made = max((int(bucket.props["bid"]) for bucket in self._buckets.values()), default=0)
 
-    def find(self, bck: Bck, *, missing: int = 404) -> Bucket:
-        """The bucket; refused with `missing` if there is none."""
+    def find(self, bck: Bck, *, missing: int = 404, proxy: str = "") -> Bucket:
+        """The bucket; refused with `missing` if there is none. A proxy, named as errors name it, would ask backends."""
         check_bucket_name(bck.name)
         if bck.provider != "ais":
-            raise Refusal(404, f"{_BACKEND_NAMES[bck.provider]} backend is missing in the cluster configuration")
+            if not proxy:
+                raise Refusal(missing, _remote_is_missing(bck), "ErrRemoteBckNotFound")
+            reason = f"{_BACKEND_NAMES[bck.provider]} backend is missing in the cluster configuration"
+            raise Refusal(404, f"{proxy}: failed to lookup bucket {bck}, err: {reason}", "ErrFailedTo")
         if bck.uuid:
-            raise Refusal(404, f'remote bucket "{bck}" does not exist', "ErrRemoteBckNotFound")
+            raise Refusal(404, _remote_is_missing(bck), "ErrRemoteBckNotFound")
         bucket = self._buckets.get(bck)
         if bucket is None:
             raise Refusal(missing, f'bucket "{bck}" does not exist', "ErrBckNotFound")
@@ -115,7 +119,7 @@ class Buckets:
     def create(self, bck: Bck, value: Any, node: str) -> None:
         check_bucket_name(bck.name)
         if bck.provider != "ais" or bck.uuid:
-            raise Refusal(501, f'remote bucket "{bck}" does not exist', "ErrRemoteBckNotFound")
+            raise Refusal(501, f"{_remote_is_missing(bck)} ({_FURTHER_DETAILS})", "ErrRemoteBckNotFound")
         with self._lock:
             if bck in self._buckets:
                 raise Refusal(409, f'bucket "{bck}" already exists', "ErrBucketAlreadyExists")
@@ -125,12 +129,12 @@ class Buckets:
             self._keep(bck, self._buckets[bck].props)
 
     def set_props(self, bck: Bck, value: Any, node: str) -> None:
-        bucket = self.find(bck)
+        bucket = self.find(bck, proxy=node)
         bucket.props = _merged(bucket.props, value, node)
         self._keep(bck, bucket.props)
 
-    def destroy(self, bck: Bck) -> None:
-        self.find(bck)
+    def destroy(self, bck: Bck, node: str) -> None:
+        self.find(bck, proxy=node)
         with self._lock:
             self._buckets.pop(bck, None)
             self._keep(bck, None)
@@ -142,6 +146,10 @@ class Buckets:
     def _keep(self, bck: Bck, props: dict[str, Any] | None) -> None:
         if self._catalogue is not None:
             self._catalogue.put(_RECORD + json.dumps([bck.name, bck.provider, bck.uuid, bck.namespace]), props)
+
+
+def _remote_is_missing(bck: Bck) -> str:
+    return f'{"remote" if bck.provider == "ais" else bck.provider} bucket "{bck}" does not exist'
 
 
 def _merged(props: dict[str, Any], value: Any, node: str) -> dict[str, Any]:

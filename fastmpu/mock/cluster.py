@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -115,7 +116,7 @@ class Cluster:
             raise ValueError(f"a cluster has at least one target, not {targets}")
         if isinstance(quirks, str) and quirks not in PROFILES:
             raise ValueError(f"quirks is one of {', '.join(PROFILES)}, not {quirks!r}")
-        self._quirks = PROFILES[quirks] if isinstance(quirks, str) else quirks
+        self._quirks = replace(PROFILES[quirks] if isinstance(quirks, str) else quirks)
         self._count = targets
         self._storage = Storage(None if directory is None else Path(directory), memory_limit, sink=sink)
         self._network = Network(host, Timings(header_timeout, idle_timeout, closing_delay), tls, link)
@@ -293,7 +294,7 @@ class Cluster:
         server.start()
         entry = self._entry(id_, "target", server)
         self._map.add(entry)
-        self._shelves.append(Shelf(id_, node.label, store))
+        self._shelves.append(Shelf(id_, node.label, store, node.uploads))
         self._targets.append(Target(self, node, server, entry.url))
 
     def _watch(self, site: Site) -> Watch:

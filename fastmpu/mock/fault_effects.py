@@ -21,6 +21,7 @@ from typing import ClassVar
 from fastmpu.mock.answers import Answer, Dropped, Refusal
 from fastmpu.mock.cluster_map import Node
 from fastmpu.mock.fault_body import FaultyBody
+from fastmpu.mock.fault_menu import MENU
 from fastmpu.mock.faults import Fault, Shot, Site
 from fastmpu.mock.heads import Request
 from fastmpu.mock.links import Throttle
@@ -337,7 +338,5 @@ REQUEST_EFFECTS: dict[str, type[Effect]] = {
     "half_dead": HalfDead,
     "gateway_502": Gateway502,
     "gateway_504": Gateway504,
-    **dict.fromkeys(
-        ("refuse", "syn_drop", "restart_target", "kill_target", "move_owner", "proxy_down", "cleanup_now"), NodeEffect
-    ),
+    **dict.fromkeys((kind.name for kind in MENU.values() if kind.about == "node"), NodeEffect),
 }

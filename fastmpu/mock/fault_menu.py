@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from fastmpu.mock.certificates import KINDS as CERTIFICATES
+
 __all__ = ["MENU", "FaultError", "Kind", "Parameter", "Value"]
 
 Value = int | float | str | bool | None
@@ -129,6 +131,7 @@ def _n(default: int, text: str) -> Parameter:
     return Parameter("n", "times", default, text)
 
 
+_ON = Parameter("on", "flag", True, "whether the server has it")
 _WHEN = _choice("when", "before", "after", text="before the request is handled, or after, with no answer out yet")
 _TARGET = Parameter("target", "text", None, "which one, as in where; none: the request's own")
 _MESSAGE = Parameter("message", "text", None, "the message in the JSON")
@@ -154,6 +157,13 @@ _KINDS = [
     Kind("syn_drop", "connect", "a connection is not even answered: SYNs are dropped", (_ms(1000.0),), "node"),
     Kind("accept_no_read", "connect", "accepted, and nothing is read for a while", (_ms(None),), "connection"),
     Kind("reset_on_accept", "connect", "accepted and reset", (), "connection"),
+    Kind(
+        "tls_bad_cert",
+        "connect",
+        "a certificate that no client should take",
+        (_choice("kind", *CERTIFICATES[1:], text="what is wrong with it"),),
+        "connection",
+    ),
     Kind(
         "tls_close_mid_handshake",
         "connect",
@@ -319,6 +329,19 @@ _KINDS = [
         "the Date of answers is off",
         (Parameter("ms", "shift", 3_600_000.0, "how far; negative: behind"),),
         times=None,
+    ),
+    # -- quirks
+    *(
+        Kind(name, "quirk", text, (_ON, _ms(None)), "node")
+        for name, text in {
+            "dup_part_unlinks": "a part that is sent again is unlinked",
+            "late_attempt_unlinks": "an attempt that ends late unlinks the part, whoever sent it",
+            "failed_complete_drops_previous": "a complete that fails takes a former object made of parts along",
+            "stale_put_misplaces": "a target takes objects that it does not own",
+            "newline_location": "names stand in Location unescaped, line breaks as spaces",
+            "500_for_part_number": "500, not 400, for part numbers out of range",
+            "inorder_checksum": "the bucket's checksum type if parts came in order, else CRC-32C",
+        }.items()
     ),
     # -- middlebox
     Kind(

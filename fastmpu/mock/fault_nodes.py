@@ -1,4 +1,4 @@
-"""What faults do to nodes: ports that close, targets that restart or go, owners that move, a proxy that is away.
+"""What faults do to nodes: ports that close, targets that restart or go, owners that move, quirks that change.
 
 Threads: each deed runs on a thread of its own, "mock-fault", because the node that ends may be the one whose thread
 asks for it. `stop` wakes them, and waits for them; deeds are done one at a time, waits between them overlap.
@@ -17,6 +17,7 @@ from fastmpu.mock.faults import Fault, FaultError, Handle, Shot, Site
 from fastmpu.mock.heads import Request
 from fastmpu.mock.names import bck_of
 from fastmpu.mock.operations import operation_of
+from fastmpu.mock.quirks import BY_FAULT
 
 if TYPE_CHECKING:
     from fastmpu.mock.cluster import Cluster, Target
@@ -38,6 +39,7 @@ class NodeFaults:
         self._stopping = threading.Event()
         self._undoing: dict[int, list[Callable[[], None]]] = {}
         self._over: dict[int, threading.Event] = {}
+        self._said: dict[str, list[tuple[int, bool]]] = {}
 
     def start(self) -> None:
         """The cluster is up: what was added before happens now."""
@@ -60,7 +62,9 @@ class NodeFaults:
         self._over.clear()
 
     def check(self, fault: Fault) -> None:
-        """FaultError if the fault is about a target that the running cluster does not have."""
+        """FaultError if the fault is about a target, or about certificates, that the cluster does not have."""
+        if fault.kind == "tls_bad_cert" and not self._cluster._network.makes_certificates:
+            raise FaultError("tls_bad_cert needs certificates that are made for the run: tls='self-made', --tls")
         named = fault.parameters.get("target")
         if named is not None and self._cluster.is_running and self._named(named) is None:
             numbers = ", ".join(str(site.number) for site in self._cluster._sites()[1:])
@@ -84,7 +88,9 @@ class NodeFaults:
         """A request has set a fault off at `site`. True if it ends that very node."""
         target = self._chosen(shot.handle, site, request)
         kind = shot.kind
-        self._do(shot.handle, site, target)
+        done = self._do(shot.handle, site, target)
+        if kind in BY_FAULT:
+            done.wait(_PATIENCE)  # it counts for this request already
         if kind in ("restart_target", "kill_target"):
             return site.type == "target" and target is not None and target.id == site.id
         return kind == "proxy_down" and site.type == "proxy"
@@ -98,13 +104,15 @@ class NodeFaults:
             deeds = self._undoing.pop(handle.id, [])
             for deed in deeds:
                 deed()
+            if handle.fault.kind in BY_FAULT:  # which holds also when the cluster has been stopped in between
+                self._switch(BY_FAULT[handle.fault.kind], handle.id, None)
 
     # -- which nodes
 
     def _sites(self, where: str, kind: str) -> list[Site]:
         """Where an immediate fault happens. What is about targets or the proxy happens once."""
         cluster = self._cluster
-        if kind in ("proxy_down", "cleanup_now"):
+        if kind in ("proxy_down", "cleanup_now", *BY_FAULT):
             return [cluster._sites()[0]]
         sites = [
             site for site in cluster._sites() if where in ("any", site.type, f"{site.type}:{site.number}", site.id)
@@ -165,6 +173,9 @@ class NodeFaults:
         if kind == "cleanup_now":
             for one in cluster.targets:
                 one._node.uploads.clean_up()
+        elif kind in BY_FAULT:
+            switch = partial(self._switch, BY_FAULT[kind], handle.id)
+            self._for_a_while(handle, done, partial(switch, bool(parameters["on"])), partial(switch, None))
         elif kind in ("refuse", "syn_drop"):
             server = cluster._server_at(site)
             if server is not None:
@@ -207,6 +218,12 @@ class NodeFaults:
             if back in undoing and not self._stopping.is_set():
                 undoing.remove(back)
                 back()
+
+    def _switch(self, quirk: str, id_: int, on: bool | None) -> None:
+        """Let a fault say whether the server has a quirk; None: it says no more. The latest that speaks is believed."""
+        said = self._said.setdefault(quirk, [(0, getattr(self._cluster._quirks, quirk))])  # first of all the cluster
+        said[:] = [item for item in said if item[0] != id_] + ([] if on is None else [(id_, on)])
+        setattr(self._cluster._quirks, quirk, said[-1][1])
 
     @staticmethod
     def _start(server: Server) -> None:

@@ -24,6 +24,13 @@ _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 _UNESCAPED = "%{:02X}"
 
 
+# What h11 says about it, and what AIStore does.
+_HOST_FAILURES = {
+    "Missing mandatory Host: header": "missing required Host header",
+    "Found multiple Host: headers": "too many Host headers",
+}
+
+
 class BadHead(Exception):
     """What came is no request. AIStore says so in plain text, without Date and length, and closes (protocol 1.6)."""
 
@@ -133,9 +140,7 @@ def _split_target(target: str) -> tuple[str, str]:
 def _refused_by_h11(error: h11.RemoteProtocolError) -> BadHead:
     if error.error_status_hint == 501:
         return BadHead(501, "Unsupported transfer encoding", with_status=False)
-    if "Host" in str(error):
-        return BadHead(400, "missing required Host header" if "Missing" in str(error) else "too many Host headers")
-    return BadHead(400)
+    return BadHead(400, _HOST_FAILURES.get(str(error), ""))
 
 
 @lru_cache(maxsize=64)

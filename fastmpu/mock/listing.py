@@ -15,6 +15,7 @@ from fastmpu.mock.messages import fields_of
 from fastmpu.mock.msgpack import pack
 from fastmpu.mock.names import Bck, has_long_segment
 from fastmpu.mock.store import Object, Place, Store
+from fastmpu.mock.uploads import Uploads
 
 __all__ = ["Shelf", "list_objects"]
 
@@ -56,6 +57,7 @@ class Shelf:
     id: str
     label: str
     store: Store
+    uploads: Uploads
 
 
 def list_objects(

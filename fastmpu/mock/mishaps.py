@@ -21,6 +21,7 @@ from fastmpu.mock.faults import Faults, Shot, Site
 from fastmpu.mock.heads import Request
 from fastmpu.mock.operations import Operation
 from fastmpu.mock.replies import Reply
+from fastmpu.mock.tls import TlsWire
 from fastmpu.mock.truth import Record, Truth
 from fastmpu.mock.wire import Wire
 
@@ -60,6 +61,8 @@ def greet(wire: Wire, watch: Watch, wait: Wait) -> None:
             raise ConnectionAbortedError("reset_on_accept")
         if shot.kind == "accept_no_read":
             wait(shot, shot.seconds())
+        if shot.kind == "tls_bad_cert" and isinstance(wire, TlsWire):
+            wire.show_bad(str(shot.value("kind")))
         if shot.kind == "tls_close_mid_handshake":
             socket.socket.recv(wire.socket, _HELLO_LIMIT)
             wire.socket.close()

@@ -6,13 +6,14 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from fastmpu.mock.answers import Refusal
+from fastmpu.mock.answers import Refusal, quoted
 from fastmpu.mock.heads import Query
 
 __all__ = ["Bck", "bck_of", "check_bucket_name", "check_object_name", "has_long_segment", "name_on_disk"]
 
 _PROVIDERS = {"ais": "ais", "aws": "aws", "s3": "aws", "gcp": "gcp", "gs": "gcp", "azure": "azure", "az": "azure"}
 _PROVIDERS |= {"oci": "oci", "oc": "oci"}
+_SCHEMES = {"aws": "s3", "gcp": "gs", "azure": "az", "oci": "oc"}  # how messages call them; "ais" is "ais"
 _BUCKET_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _BUCKET_NAME_LIMIT = 64
 _FILE_NAME_LIMIT = 255  # bytes of one path segment
@@ -30,11 +31,11 @@ class Bck:
     @property
     def scope(self) -> str:
         """The namespace as it stands in paths and messages; "" for the global one."""
-        uuid = f"@{self.uuid}" if self.uuid else ""
-        return f"{uuid}#{self.namespace}" if self.uuid or self.namespace else ""
+        return (f"@{self.uuid}" if self.uuid else "") + (f"#{self.namespace}" if self.namespace else "")
 
     def __str__(self) -> str:
-        return f"{self.provider}://{self.scope}/{self.name}" if self.scope else f"{self.provider}://{self.name}"
+        scheme = _SCHEMES.get(self.provider, self.provider)
+        return f"{scheme}://{self.scope}/{self.name}" if self.scope else f"{scheme}://{self.name}"
 
     def uname(self, object_name: str) -> str:
         """The name whose digest decides the owner (protocol 6)."""
@@ -53,7 +54,8 @@ def bck_of(name: str, query: Query) -> Bck:
     if not provider:
         raise Refusal(
             400,
-            f'invalid backend provider "{given}": must be one of [ais, aws (s3://), gcp (gs://), azure (az://), oci (oc://)]',
+            f"invalid backend provider {quoted(given)}: "
+            "must be one of [ais, aws (s3://), gcp (gs://), azure (az://), oci (oc://)]",
             "ErrInvalidBackendProvider",
         )
     uuid, hash_sign, namespace = query.value("namespace").partition("#")
@@ -70,10 +72,10 @@ def check_bucket_name(name: str) -> None:
         raise Refusal(400, f"bucket name is too long: {len(name)} > {_BUCKET_NAME_LIMIT}(max length)")
 
 
-def check_object_name(name: str) -> None:
-    """Trailing slash, dot segments and a home directory are refused; everything else round-trips."""
-    if name.endswith("/") or name.startswith("~/") or not {".", ".."}.isdisjoint(name.split("/")):
-        raise Refusal(400, f'invalid object name "{name}"', "errInvalidPath")
+def check_object_name(name: str, *, to_read: bool = False) -> None:
+    """Trailing slash, dot segments and a home directory are refused, a slash not for HEAD; all else round-trips."""
+    if (name.endswith("/") and not to_read) or name.startswith("~/") or not {".", ".."}.isdisjoint(name.split("/")):
+        raise Refusal(400, f"invalid object name {quoted(name)}", "errInvalidPath")
 
 
 def name_on_disk(name: str) -> str:

@@ -55,6 +55,11 @@ class Network:
         return "http" if self.tls is None else "https"
 
     @property
+    def makes_certificates(self) -> bool:
+        """Whether there can be certificates by kind."""
+        return self._asked == "self-made"
+
+    @property
     def ca_file(self) -> Path | None:
         """What clients are to trust, as far as that is known."""
         return Path(self.tls.ca) if self.tls is not None and self.tls.ca is not None else None
@@ -63,7 +68,7 @@ class Network:
         """A node's server. `key` names the node to `set_tls`."""
         tls = None
         if self.tls is not None:
-            tls = self._nodes[key] = NodeTls(self.tls)
+            tls = self._nodes[key] = NodeTls(self.tls, self._issue if self.makes_certificates else None)
         link = None
         if self._link is not None:
             link = NodeLink(self._link, f"node {self._made}")  # ids differ from run to run, the order does not

@@ -6,8 +6,10 @@ import json
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 
-from fastmpu.mock.answers import Answer, Headers, Refusal, json_answer
+from fastmpu.mock import s3
+from fastmpu.mock.answers import Answer, Headers, Refusal, json_answer, quoted
 from fastmpu.mock.auth import Tokens
 from fastmpu.mock.buckets import Bucket, Buckets
 from fastmpu.mock.cluster_map import ClusterMap, new_id
@@ -23,6 +25,7 @@ from fastmpu.mock.signing import Signer
 __all__ = ["ProxyNode"]
 
 _UPLOAD_ACTIONS = {"mpt-upload", "mpt-complete", "mpt-abort"}
+_LIMITED = ("GET", "PUT", "DELETE")  # what a bucket's rate limit counts
 _PERMISSIONS = {
     "GET": "GET",
     "HEAD": "HEAD-OBJECT",
@@ -73,6 +76,8 @@ class ProxyNode:
         }
 
     def handle(self, exchange: Exchange) -> Answer:
+        if exchange.request.path.startswith(s3.ROOT):
+            return s3.answer_s3(exchange, partial(self._listable, exchange), self._shelves())
         return dispatch(exchange, self._resources)
 
     def _allow(self, exchange: Exchange, permission: str, bck: Bck | None = None) -> None:
@@ -85,9 +90,10 @@ class ProxyNode:
         request = exchange.request
         bucket_name, name = object_in_path(exchange, rest)
         self._allow(exchange, _PERMISSIONS[request.method], bck_of(bucket_name, request.query))
-        bucket = self._buckets.find(bck_of(bucket_name, request.query))
-        if request.method in ("GET", "PUT", "DELETE"):
+        bucket = self._find(bck_of(bucket_name, request.query))
+        if request.method != "HEAD":
             check_object_name(name)
+        if request.method in _LIMITED:
             bucket.take_token(request.method)
         return self._redirect(exchange, bucket, name)
 
@@ -99,7 +105,7 @@ class ProxyNode:
         message = self._message(exchange)
         if message.action not in _UPLOAD_ACTIONS:
             check_bucket_name("")  # what AIStore says, as it looks for a bucket in the message (protocol 10)
-        return self._redirect(exchange, self._buckets.find(bck), name)
+        return self._redirect(exchange, self._find(bck), name)
 
     def _redirect(self, exchange: Exchange, bucket: Bucket, name: str) -> Answer:
         try:
@@ -125,14 +131,14 @@ class ProxyNode:
         else:
             message = Message("list", "", {})
         if message.action != "list":
-            raise Refusal(400, f'invalid action "{message.action}"')
+            raise Refusal(400, f"invalid action {quoted(message.action)}")
         name = rest.strip("/")
         if not name:
             self._allow(exchange, "LIST-BUCKETS")
             return self._list_buckets(exchange)
         bck = bck_of(name, request.query)
         self._allow(exchange, "LIST-OBJECTS", bck)
-        bucket = self._buckets.find(bck)
+        bucket = self._find(bck)
         if message.value is None:
             raise Refusal(400, f'bad list-buckets request: "{name}" vs "" ({bck}, actm[list])')
         msgpack = "application/msgpack" in request.header("accept")
@@ -156,7 +162,7 @@ class ProxyNode:
         return json_answer(found or None)
 
     def _head_bucket(self, exchange: Exchange, rest: str) -> Answer:
-        bucket = self._buckets.find(self._bck(exchange, rest, "HEAD-BUCKET"))
+        bucket = self._find(self._bck(exchange, rest, "HEAD-BUCKET"))
         return Answer(200, [("Ais-Bucket-Props", json.dumps(bucket.props, separators=(",", ":")))])
 
     def _post_bucket(self, exchange: Exchange, rest: str) -> Answer:
@@ -175,7 +181,7 @@ class ProxyNode:
         message = self._message(exchange)
         self._refuse_unless(message, "destroy-bck")
         bck = self._bck(exchange, rest, "DESTROY-BUCKET")
-        self._buckets.destroy(bck)
+        self._buckets.destroy(bck, self.label)
         for shelf in self._shelves():
             shelf.store.drop_bucket(bck)
         return Answer()
@@ -193,10 +199,17 @@ class ProxyNode:
         self._allow(exchange, permission, bck)
         return bck
 
+    def _listable(self, exchange: Exchange, bck: Bck) -> Bucket:
+        self._allow(exchange, "LIST-OBJECTS", bck)
+        return self._find(bck)
+
+    def _find(self, bck: Bck) -> Bucket:
+        return self._buckets.find(bck, proxy=self.label)
+
     def _message(self, exchange: Exchange) -> Message:
         return parse_message(exchange.body.read_all(), self.label)
 
     @staticmethod
     def _refuse_unless(message: Message, action: str) -> None:
         if message.action != action:
-            raise Refusal(400, f'invalid action "{message.action}"')
+            raise Refusal(400, f"invalid action {quoted(message.action)}")

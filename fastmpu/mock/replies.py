@@ -34,11 +34,9 @@ def _headers(request: Request, answer: Answer, *, close: bool) -> Headers:
     headers = list(answer.headers)
     if request.method != "HEAD" and answer.status not in (204, 304):
         headers.append(("Content-Length", str(answer.content.size if answer.content else len(answer.body))))
-    if close:
-        headers.append(("Connection", "close"))
-    elif request.http_1_0:
-        headers.append(("Connection", "keep-alive"))
-    return headers
+    if close == request.http_1_0:
+        return headers  # HTTP/1.0 closes and HTTP/1.1 stays if nobody says anything
+    return [*headers, ("Connection", "close" if close else "keep-alive")]
 
 
 @dataclass

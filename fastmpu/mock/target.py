@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from fastmpu.mock import target_objects, target_uploads
-from fastmpu.mock.answers import Answer, Dropped, Refusal
+from fastmpu.mock.answers import Answer, Dropped, Refusal, quoted
 from fastmpu.mock.archives import member
 from fastmpu.mock.buckets import Bucket, Buckets
 from fastmpu.mock.cluster_map import ClusterMap
@@ -89,27 +89,28 @@ class TargetNode:
         return target_objects.head(self.store, bucket, name, exchange.request, self.label)
 
     def _put(self, exchange: Exchange, rest: str) -> Answer:
-        bucket, name = self._object(exchange, rest, marked=True, checked=True)
+        bucket, name = self._object(exchange, rest, marked=True)
         if exchange.request.query.value("uploadId"):
             return target_uploads.put_part(self.uploads, bucket.bck, name, exchange)
         return target_objects.put(self.store, bucket, name, exchange)
 
     def _delete(self, exchange: Exchange, rest: str) -> Answer:
-        bucket, name = self._object(exchange, rest, marked=True)
         body = exchange.body.read_all()
-        if body and parse_message(body, self.label).action == "mpt-abort":
+        action = parse_message(body, self.label).action if body else ""
+        bucket, name = self._object(exchange, rest, marked=True)
+        if action == "mpt-abort":
             return target_uploads.abort(self.uploads, bucket.bck, name, exchange)
         return target_objects.delete(self.store, bucket, name)
 
     def _post(self, exchange: Exchange, rest: str) -> Answer:
+        message = parse_message(exchange.body.read_all(), self.label)
         # A missing bucket is a 400 here, and a 404 everywhere else (protocol 2).
         bucket, name = self._object(exchange, rest, marked=True, missing=400)
-        message = parse_message(exchange.body.read_all(), self.label)
         if message.action == "mpt-upload":
             return target_uploads.create(self.uploads, bucket, name)
         if message.action == "mpt-complete":
             return target_uploads.complete(self.uploads, bucket.bck, name, exchange, message, self.label)
-        raise Refusal(400, f'invalid action "{message.action}"')
+        raise Refusal(400, f"invalid action {quoted(message.action)}")
 
     def _patch(self, exchange: Exchange, rest: str) -> Answer:
         bucket, name = self._object(exchange, rest, marked=True)
@@ -126,16 +127,20 @@ class TargetNode:
         elif marked:
             raise Refusal(400, f"{self.label}: {request.method}(obj) is expected to be redirected")
 
-    def _object(
-        self, exchange: Exchange, rest: str, *, marked: bool = False, checked: bool = False, missing: int = 404
-    ) -> tuple[Bucket, str]:
-        """The object a request is about, if the proxy has sent the client here or need not have."""
+    def _object(self, exchange: Exchange, rest: str, *, marked: bool = False, missing: int = 404) -> tuple[Bucket, str]:
+        """The object a request is about, if the proxy has sent the client here or need not have.
+
+        Whether the name can be stored is asked in AIStore's order: first of all for PUT, never for POST.
+        """
         request = exchange.request
         bucket_name, name = object_in_path(exchange, rest)
-        self._check_marker(request, marked=marked)
-        if checked:
+        bck = bck_of(bucket_name, request.query)
+        if request.method == "PUT":
             check_object_name(name)
-        bucket = self._buckets.find(bck_of(bucket_name, request.query), missing=missing)
+        self._check_marker(request, marked=marked)
+        if request.method not in ("PUT", "POST"):
+            check_object_name(name, to_read=request.method == "HEAD")
+        bucket = self._buckets.find(bck, missing=missing)
         for parameter in _NOT_OURS:
             if request.query.raw_value(parameter):
                 raise Refusal(501, f"this is a mock of AIStore: it does not know '{parameter}'")

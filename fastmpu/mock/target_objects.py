@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from email.utils import formatdate
 
-from fastmpu.mock.answers import Answer, Dropped, Headers, Refusal
+from fastmpu.mock.answers import Answer, Dropped, Headers, Refusal, quoted
 from fastmpu.mock.blobs import NO_ROOM, Blob, Blobs, Writer, out_of_space
 from fastmpu.mock.body import Body
 from fastmpu.mock.buckets import Bucket
@@ -105,7 +105,7 @@ def head(store: Store, bucket: Bucket, name: str, request: Request, node: str) -
     headers = [present, *length]
     for prop in props.split(","):
         if prop.strip() not in offers:
-            raise Refusal(400, f'invalid property "{prop}" in props list', headers=[present])
+            raise Refusal(400, f"invalid property {quoted(prop)} in props list", headers=[present])
         headers += offers[prop.strip()]
     return Answer(200, headers)
 

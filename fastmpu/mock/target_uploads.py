@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from fastmpu.mock.answers import Answer, Refusal
+from fastmpu.mock.answers import Answer, Refusal, quoted
 from fastmpu.mock.body import Sink
 from fastmpu.mock.buckets import Bucket
 from fastmpu.mock.messages import Message, decode_failure, fields_of
@@ -34,8 +34,8 @@ def put_part(uploads: Uploads, bck: Bck, name: str, exchange: Exchange) -> Answe
     request, body = exchange.request, exchange.body
     upload_id, raw_number = request.query.value("uploadId"), request.query.raw_value("partNumber")
     if not _INTEGER.fullmatch(raw_number) or int(raw_number[:21]) not in _INT64:
-        message = f'o[{bck.name}/{name}(-)]: invalid part number "{raw_number}" for uploadID "{upload_id}"'
-        raise Refusal(400, message)
+        asked = f"invalid part number {quoted(raw_number)} for uploadID {quoted(upload_id)}"
+        raise Refusal(400, f"o[{bck.name}/{name}(-)]: {asked}")
     attempt = uploads.begin(bck, name, upload_id, int(raw_number), body.length)
     try:
         _receive(attempt, exchange, request.header("x-amz-content-sha256"))
@@ -82,9 +82,10 @@ def _receive(attempt: Attempt, exchange: Exchange, sha256: str) -> None:
         raise Refusal(400, f"BAD DATA CHECKSUM: {context}", "ErrBadCksum")
 
 
-def _numbers_in(message: Message, node: str) -> list[int]:
+def _numbers_in(message: Message, node: str) -> list[int] | None:
+    """None if there is no list, which is refused only after the upload was looked at."""
     if message.value is None:
-        raise Refusal(400, "nil parts list")
+        return None
     if not isinstance(message.value, list):
         raise decode_failure(node, message.value, "expected a list of parts")
     known = {"part-number": int, "etag": str}

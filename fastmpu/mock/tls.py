@@ -26,6 +26,7 @@ import os
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastmpu.mock.links import Lane
@@ -77,15 +78,27 @@ class Tls:
 class NodeTls:
     """The TLS of one node, which may change while the node runs. Connections that are open keep what they have."""
 
-    def __init__(self, tls: Tls) -> None:
+    def __init__(self, tls: Tls, issue: Callable[[str], Tls] | None = None) -> None:
+        """`issue` makes certificates by kind, where they are self-made."""
         self.tls = tls
         self.context = tls.context()
+        self._issue = issue
+        self._bad: dict[str, ssl.SSLContext] = {}
         self._lock = threading.Lock()
         self._cuts = 0
 
     def use(self, tls: Tls) -> None:
         self.context = tls.context()
         self.tls = tls
+
+    def bad(self, kind: str) -> ssl.SSLContext:
+        """With a certificate of this kind, made when it is first asked for."""
+        with self._lock:
+            if kind not in self._bad:
+                if self._issue is None:
+                    raise ConnectionAbortedError("certificates by kind are made only with tls='self-made'")
+                self._bad[kind] = self._issue(kind).context()
+            return self._bad[kind]
 
     def cut_handshakes(self, times: int) -> None:
         """End the next connections after the client's first message, without an answer."""
@@ -110,6 +123,10 @@ class TlsWire(Wire):
         self._tls = tls
         self._greeted = False
         self.socket = tls.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+
+    def show_bad(self, kind: str) -> None:
+        """Show a bad certificate instead, on this connection alone. Before `open`."""
+        self.socket.context = self._tls.bad(kind)
 
     def open(self) -> None:
         super().open()

@@ -9,11 +9,12 @@ from __future__ import annotations
 import random
 import re
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastmpu.mock.answers import Refusal
+from fastmpu.mock.answers import Refusal, quoted
 from fastmpu.mock.blobs import NO_ROOM, Writer, out_of_space
 from fastmpu.mock.checksums import Checksum, Crc32c, Hasher, combine_all, new_hasher
 from fastmpu.mock.cluster_map import new_id
@@ -75,11 +76,13 @@ class Upload:
     name: str
     hash: RunningHash
     checkpoint_every: int
+    shares_files: bool  # of attempts: the quirk as it was when the upload began
     parts: dict[int, tuple[int, int]] = field(default_factory=dict)  # number -> size, crc
     blanks: int = 0  # list entries that a failed complete has wiped
     checkpoint: dict[int, tuple[int, int]] = field(default_factory=dict)  # what a restart leaves (protocol 5.4)
     completing: threading.Lock = field(default_factory=threading.Lock)
     completed_as: tuple[Bck, str] | None = None
+    created: float = field(default_factory=time.time)
     aborted: bool = False
 
     @property
@@ -139,7 +142,8 @@ class Uploads:
     def create(self, bck: Bck, name: str, checksum_type: str, checkpoint_every: int) -> str:
         with self._store.lock:
             id_ = new_id(self._generator, 10)
-            self._uploads[id_] = Upload(id_, bck, name, RunningHash(checksum_type), checkpoint_every)
+            type_ = checksum_type if self._quirks.checksum_by_arrival else "none"
+            self._uploads[id_] = self._new(id_, bck, name, type_, checkpoint_every)
         return id_
 
     def begin(self, bck: Bck, name: str, upload_id: str, number: int, size: int) -> Attempt:
@@ -168,7 +172,7 @@ class Uploads:
             self._lose(upload, number)
             raise out_of_space(error) from error
         attempt = Attempt(upload, number, file, hashed)
-        if self._quirks.attempts_share_a_file:
+        if upload.shares_files:
             self._store.link_part(attempt.key, file)
         return attempt
 
@@ -180,7 +184,7 @@ class Uploads:
         outcome = "stored"
         with self._store.lock:
             over = upload.completed_as is not None or upload.aborted
-            if self._quirks.attempts_share_a_file:
+            if upload.shares_files:
                 if over:
                     outcome = "orphaned"
                 elif not self._store.holds_part(attempt.key, attempt.file):
@@ -202,11 +206,11 @@ class Uploads:
         """The attempt ended before its bytes were there, or they were wrong. True if it took others' bytes along."""
         attempt.file.blob.unlink()
         with self._store.lock:
-            recorded = self._quirks.attempts_share_a_file and attempt.number in attempt.upload.parts
+            recorded = attempt.upload.shares_files and attempt.number in attempt.upload.parts
             self._lose(attempt.upload, attempt.number)
         return recorded
 
-    def complete(self, bck: Bck, name: str, upload_id: str, numbers: list[int]) -> None:
+    def complete(self, bck: Bck, name: str, upload_id: str, numbers: list[int] | None) -> None:
         """Make the object `name` of the recorded parts. The name need not be the one the upload was created for."""
         upload = self._find(bck, name, upload_id)
         with upload.completing:
@@ -243,7 +247,7 @@ class Uploads:
             for upload in list(self._uploads.values()):
                 del self._uploads[upload.id]
                 if upload.checkpoint:
-                    again = Upload(upload.id, upload.bck, upload.name, RunningHash("none"), upload.checkpoint_every)
+                    again = self._new(upload.id, upload.bck, upload.name, "none", upload.checkpoint_every)
                     again.parts, again.checkpoint = dict(upload.checkpoint), upload.checkpoint
                     self._uploads[upload.id] = again
 
@@ -257,9 +261,18 @@ class Uploads:
     def restore(self, checkpoint: Mapping[str, Any]) -> None:
         """An upload's checkpoint that a restart of the mock has found (see `Records.restore`)."""
         id_ = checkpoint["id"]
-        again = Upload(id_, checkpoint["bck"], checkpoint["name"], RunningHash("none"), checkpoint["every"])
+        again = self._new(id_, checkpoint["bck"], checkpoint["name"], "none", checkpoint["every"])
         again.parts, again.checkpoint = dict(checkpoint["parts"]), dict(checkpoint["parts"])
         self._uploads[id_] = again
+
+    def all(self, bck: Bck) -> list[Upload]:
+        """A bucket's unfinished uploads."""
+        with self._store.lock:
+            return [upload for upload in self._uploads.values() if upload.bck == bck]
+
+    def _new(self, id_: str, bck: Bck, name: str, checksum_type: str, checkpoint_every: int) -> Upload:
+        shares_files = self._quirks.attempts_share_a_file
+        return Upload(id_, bck, name, RunningHash(checksum_type), checkpoint_every, shares_files)
 
     def _find(self, bck: Bck, name: str, upload_id: str) -> Upload:
         upload = self._uploads.get(upload_id)
@@ -269,7 +282,7 @@ class Uploads:
 
     def _lose(self, upload: Upload, number: int) -> None:
         upload.hash.end(stored=False)
-        if self._quirks.attempts_share_a_file:
+        if upload.shares_files:
             self._store.unlink_part(upload.key(number))
 
     def _unlink_recorded(self, upload: Upload, number: int) -> None:
@@ -289,6 +302,8 @@ class Uploads:
             parts = tuple(PartRef(upload.key(number), size) for number, (size, _) in ordered)
             self._store.publish(Object(bck, name, size, checksum, first.blob, parts))
         except Refusal:
+            if first is not None:
+                first.blob.unlink()
             for number in upload.parts:
                 self._store.unlink_part(upload.key(number))
             upload.blanks, upload.parts = upload.blanks + len(upload.parts), {}
@@ -307,7 +322,7 @@ def _unknown(bck: Bck, name: str, upload_id: str) -> Refusal:
     return Refusal(404, f"o[{bck.name}/{name}(-)]: {upload_id} does not exist", "ErrNotFound")
 
 
-def _check_numbers(upload: Upload, requested: list[int]) -> None:
+def _check_numbers(upload: Upload, requested: list[int] | None) -> None:
     """The recorded list must be 1..C, and the requested one the same in any order (H8: what an empty one tells)."""
     recorded = [0] * upload.blanks + sorted(upload.parts)
     if not recorded:
@@ -315,6 +330,8 @@ def _check_numbers(upload: Upload, requested: list[int]) -> None:
     for at, number in enumerate(recorded):
         if number != at + 1:
             raise Refusal(400, f"chunk at ({at}) has invalid number {number} (count={len(recorded)})")
+    if requested is None:
+        raise Refusal(400, "nil parts list")
     if len(requested) != len(recorded):
         message = f"partial completion is not allowed: requested {len(requested)} parts, have {len(recorded)}"
         raise Refusal(400, message)
@@ -326,12 +343,12 @@ def _check_numbers(upload: Upload, requested: list[int]) -> None:
 def _check_id(upload_id: str) -> None:
     shortest, longest = _ID_LIMITS
     if len(upload_id) < shortest:
-        raise Refusal(400, f'chunk-manifest ID "{upload_id}" is too short (expecting >= {shortest} chars)')
+        raise Refusal(400, f"chunk-manifest ID {quoted(upload_id)} is too short (expecting >= {shortest} chars)")
     if len(upload_id) > longest:
-        raise Refusal(400, f'chunk-manifest ID "{upload_id}" is too long (expecting <= {longest} chars)')
+        raise Refusal(400, f"chunk-manifest ID {quoted(upload_id)} is too long (expecting <= {longest} chars)")
     if bad := _BAD_ID_CHARACTER.search(upload_id):
         raise Refusal(
             400,
-            f'chunk-manifest ID "{upload_id}" contains invalid character at position {bad.start()} '
+            f"chunk-manifest ID {quoted(upload_id)} contains invalid character at position {bad.start()} "
             "(expecting printable ASCII with no space and no slashes)",
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -152,6 +154,52 @@ def test_every_status_has_its_class(
     )
     assert obj.uri in str(error)
     assert "the server's own words" in str(error)
+
+
+@pytest.fixture
+def far_east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose own time is not GMT."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "XYZ-9")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high"),
+    [
+        ("0", 0, 0),
+        ("7", 7, 7),
+        ("9" * 400, math.inf, math.inf),
+        ("%a, %d %b %Y %H:%M:%S GMT", 3500, 3600),
+        ("%A, %d-%b-%y %H:%M:%S GMT", 3500, 3600),
+        ("%a %b %d %H:%M:%S %Y", 3500, 3600),
+        ("Mon, 20 Nov 1995 19:12:08 GMT", 0, 0),
+        ("Fri, 31 Dec 9999 23:59:59 -2300", 1e9, math.inf),
+    ],
+)
+def test_retry_after_in_both_forms(
+    tap: Interposer, obj: fastmpu.Object, text: str, low: float, high: float, far_east: None
+) -> None:
+    """Seconds, or a date in any of HTTP's three ways to write one, always GMT (RFC 9110, sections 5.6.7 and 10.2.3)."""
+    tap.on("put", answer(503, Retry_After=time.strftime(text, time.gmtime(time.time() + 3600))))
+    with pytest.raises(UnavailableError) as caught:
+        obj.put(b"x")
+    assert caught.value.retry_after is not None
+    assert low <= caught.value.retry_after <= high
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "soon", "-5", "1.5", "1e3", "0x10", "7 s", "Mon, 20 Nov 1995 19:12:08 +99999999999999", "31 Feb 2027"],
+)
+def test_retry_after_without_a_meaning(tap: Interposer, obj: fastmpu.Object, text: str) -> None:
+    """Is as none."""
+    tap.on("put", answer(503, Retry_After=text))
+    with pytest.raises(UnavailableError) as caught:
+        obj.put(b"x")
+    assert caught.value.retry_after is None
 
 
 def test_an_unknown_upload(obj: fastmpu.Object, tap: Interposer) -> None:

@@ -12,8 +12,9 @@ import pytest
 import trustme
 
 import fastmpu
+from fastmpu._transport import Reply, ScriptedStream, ZeroCopyTransport
 from fastmpu.ais.tls import Tls, UnverifiedTlsWarning
-from fastmpu.errors import UsageError
+from fastmpu.errors import CertificateError, TransportError, UsageError
 
 URL = "https://127.0.0.1:1"
 NAMES = ("AIS_CLIENT_CA", "AIS_CRT", "AIS_CRT_KEY", "AIS_SKIP_VERIFY_CRT", "AIS_SKIP_VERIFY")
@@ -203,3 +204,27 @@ def test_no_stall_limit() -> None:
     assert fastmpu.Timeouts().progress == (16 * 1024, 30)
     assert fastmpu.Timeouts(stall_seconds=math.inf).progress is None
     assert fastmpu.Timeouts(stall_bytes_per_second=0).progress is None
+
+
+def alert() -> ssl.SSLError:
+    error = ssl.SSLError(1, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required")
+    error.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+    return error
+
+
+def test_an_alert_about_certificates_on_a_connection_that_has_served_before() -> None:
+    """On a new one it ends the handshake, and nothing was processed. A peer that has answered has ended its handshake
+    long ago: what its alert is about nobody knows, nor what it did with the request.
+    """
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 46\r\n\r\n" + b'{"uuid":"u","version":"1","pmap":{},"tmap":{}}'
+    transport = ZeroCopyTransport(connect=ScriptedStream.connector([Reply(end=alert())]))
+    with fastmpu.Client("http://127.0.0.1:1", transport=transport) as client, pytest.raises(CertificateError) as told:
+        client.cluster_map()
+    assert not told.value.sent
+    transport = ZeroCopyTransport(connect=ScriptedStream.connector([answer, Reply(end=alert())]))
+    with fastmpu.Client("http://127.0.0.1:1", transport=transport) as client:
+        client.cluster_map()
+        with pytest.raises(TransportError, match="client certificate") as caught:
+            client.cluster_map()
+    assert not isinstance(caught.value, CertificateError)
+    assert caught.value.sent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import warnings
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from interposer import Interposer, answer, refuse
 
 import fastmpu
 from fastmpu import mock
+from fastmpu.ais.credentials import LooseTokenFileWarning
 from fastmpu.errors import AuthError, UsageError
 
 
@@ -194,6 +196,7 @@ def test_a_token_file_is_read_again(
 ) -> None:
     """AIS_AUTHN_TOKEN_FILE: the token alone, or AIStore's JSON; whoever replaces the file need not restart anybody."""
     file = tmp_path / "token"
+    file.touch(0o600)
     file.write_text(f"from-a-file-{CANARY}\n")
     tokens.add(f"from-a-file-{CANARY}")
     monkeypatch.delenv("AIS_AUTHN_TOKEN", raising=False)
@@ -214,8 +217,33 @@ def test_a_token_file_that_will_not_do(tmp_path: Path, monkeypatch: pytest.Monke
     """Known when the client is made; the file is named, what is in it is not."""
     file = tmp_path / "token"
     if content is not None:
+        file.touch(0o600)
         file.write_text(content)
     monkeypatch.delenv("AIS_AUTHN_TOKEN", raising=False)
     monkeypatch.setenv("AIS_AUTHN_TOKEN_FILE", str(file))
     with pytest.raises(UsageError, match=r"AIS_AUTHN_TOKEN_FILE=.*token'"):
         fastmpu.Client("http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o700, 0o640, 0o604, 0o620, 0o644, 0o666])
+def test_a_token_file_that_others_may_read(
+    closed: mock.Cluster, tokens: mock.Tokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    """One warning, where the client is made, which names the file and its mode; not again when it is read again."""
+    file = tmp_path / "token"
+    file.write_text(f"from-a-file-{CANARY}")
+    file.chmod(mode)
+    tokens.add(f"from-a-file-{CANARY}")
+    monkeypatch.delenv("AIS_AUTHN_TOKEN", raising=False)
+    monkeypatch.setenv("AIS_AUTHN_TOKEN_FILE", str(file))
+    with closed, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with fastmpu.Client(closed.endpoint) as client:
+            client.cluster_map()
+            tokens.revoke(f"from-a-file-{CANARY}")
+            with pytest.raises(AuthError):
+                client.cluster_map()
+    loose = mode & 0o066 != 0
+    assert [(each.category, each.filename) for each in told] == [(LooseTokenFileWarning, __file__)] * loose
+    if loose:
+        assert f"{str(file)!r} has mode 0{mode:o}: " in str(told[0].message)

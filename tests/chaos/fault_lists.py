@@ -93,6 +93,16 @@ CONNECTIONS = """
   syn_drop(where=target, ms=100)
 """
 
+# Of nodes that are known to be good: one connection, or all of them, show a certificate that is none to trust.
+CERTIFICATES = """
+  tls_bad_cert(where=target, kind=expired)
+  tls_bad_cert(where=target, kind=not_yet_valid, nth=2)
+  tls_bad_cert(where=target, kind=wrong_host, nth=3)
+  tls_bad_cert(where=target, kind=wrong_ca, times=always)
+  tls_bad_cert(where=target, kind=self_signed)
+  tls_bad_cert(where=proxy, kind=expired, nth=2)
+"""
+
 # What happens to small requests: create, complete, head, probe, abort.
 ANSWERS = """
   reset_at(byte=0)

@@ -1,7 +1,7 @@
 """Run as a program: uploads of a file that changes meanwhile, judged one by one. `source_changer.py MODE FIRST COUNT`
 
-A process of its own, because what it must never do is die of SIGBUS. It prints what came of each upload, and at last
-"done".
+A process of its own, because what it must never do is die of SIGBUS; if a worker process does, the judge says so. It
+prints what came of each upload, and at last "done".
 """
 
 from __future__ import annotations
@@ -96,16 +96,26 @@ CHANGES: dict[str, Change] = {
     for each in (truncate, truncate_in_a_loop, grow, edit, edit_and_put_the_time_back, replace, unlink)
 }
 READ_ERRORS = {"EIO": EIO, "ESTALE": ESTALE}
-KINDS = [*CHANGES, *READ_ERRORS]
+
+
+def kinds(mode: str) -> list[str]:
+    """Failing reads are made in this process, and the workers' are their own."""
+    return list(CHANGES) if MODES[mode].options.get("engine") == "process" else [*CHANGES, *READ_ERRORS]
+
+
 OF_THE_SAME_BYTES = ("replace", "unlink")  # the file that was opened stays what it was
 
 THREADS = {"engine": "thread", "max_concurrency": 3}
+PROCESSES = {"engine": "process", "processes": 1, "max_concurrency": 4}
 MODES = {
     "sendfile": Case(size=SIZE, part_size=256 * KiB, options={**THREADS, "read": "pread"}),
     "mapped": Case(size=SIZE, part_size=256 * KiB, options={**THREADS, "read": "mmap"}),
     "tls": Case(size=SIZE, part_size=256 * KiB, tls=True, options={**THREADS, "read": "pread"}),
     "tls-mapped": Case(size=SIZE, part_size=256 * KiB, tls=True, options={**THREADS, "read": "mmap"}),
     "inline-mapped": Case(size=SIZE, part_size=256 * KiB, options={"engine": "inline", "read": "mmap"}),
+    "processes": Case(size=SIZE, part_size=256 * KiB, options={**PROCESSES, "read": "pread"}),
+    "processes-mapped": Case(size=SIZE, part_size=256 * KiB, options={**PROCESSES, "read": "mmap"}),
+    "processes-tls-mapped": Case(size=SIZE, part_size=256 * KiB, tls=True, options={**PROCESSES, "read": "mmap"}),
     "whole": Case(size=SIZE, multipart=False, options={"read": "mmap"}),
 }
 
@@ -113,7 +123,7 @@ MODES = {
 def run(mode: str, seed: int) -> str:
     """The outcome of one upload, or what was wrong with it, behind "BAD"."""
     dice = random.Random(seed)
-    kind = KINDS[seed % len(KINDS)]
+    kind = kinds(mode)[seed % len(kinds(mode))]
     change = CHANGES.get(kind, nothing)
     case = MODES[mode]
     options = {**case.options, "on_change": dice.choice(("error", "prefix"))}

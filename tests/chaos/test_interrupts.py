@@ -14,6 +14,7 @@ import pytest
 
 from fastmpu import mock
 
+ENGINES = ("thread", "thread", "inline", "process")
 RUNS = 40
 BATCHES = 8
 SIZE = 1 << 20
@@ -59,7 +60,7 @@ def interrupted_upload(seed: int, path: Path) -> tuple[int, float, str]:
         bucket = cluster.bucket("bucket")
         for fault in (SLOW, dice.choice(TROUBLE)):
             cluster.faults.add(fault)
-        with command(cluster, path) as process:
+        with command(cluster, path, "--engine", ENGINES[seed % len(ENGINES)]) as process:
             while process.poll() is None and not len(cluster.truth):
                 time.sleep(0.005)
             time.sleep(dice.uniform(0.0, 0.8))
@@ -100,7 +101,7 @@ def test_ctrl_c_at_any_moment(batch: int, tmp_path: Path) -> None:
     assert 130 in codes
 
 
-@pytest.mark.parametrize("engine", ["thread", "inline"])
+@pytest.mark.parametrize("engine", ["thread", "inline", "process"])
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_ctrl_c_leaves_at_once(tmp_path: Path, engine: str, first: signal.Signals) -> None:
     """The first one fences the attempts, and a dead network makes that take its 2 s; whoever does not want to wait

@@ -113,17 +113,18 @@ def test_standard_input_is_refused_with_a_hint(run: Run, bucket: fastmpu.Bucket)
 
 
 def test_json_is_one_receipt_a_line(run: Run, bucket: fastmpu.Bucket, source: Path, tmp_path: Path) -> None:
-    """On stdout, and only that: it can be piped."""
+    """On stdout, in the order in which they end, and only that: it can be piped."""
     (tmp_path / "other").write_bytes(b"other")
     done = run("cp", "--json", "-p", "10KiB", "-c", "2", "model.bin", "missing", "other", f"{bucket.uri}/")
     assert done.returncode == 1
-    receipts = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [each["uri"] for each in receipts] == [f"{bucket.uri}/model.bin", f"{bucket.uri}/other"]
-    assert receipts[0]["part_size"] == 10_240
-    assert receipts[0]["max_concurrency"] == 2
-    assert len(receipts[0]["parts"]) == 3
-    assert receipts[0]["version"] == 1
-    assert receipts[0]["source"] == "model.bin"
+    receipts = {each["uri"]: each for each in map(json.loads, done.stdout.splitlines())}
+    assert set(receipts) == {f"{bucket.uri}/model.bin", f"{bucket.uri}/other"}
+    receipt = receipts[f"{bucket.uri}/model.bin"]
+    assert receipt["part_size"] == 10_240
+    assert receipt["max_concurrency"] == 2
+    assert len(receipt["parts"]) == 3
+    assert receipt["version"] == 1
+    assert receipt["source"] == "model.bin"
 
 
 def test_every_flag_reaches_the_library(run: Run, bucket: fastmpu.Bucket, source: Path) -> None:

@@ -113,3 +113,41 @@ def test_kept_parts_can_be_resumed(run: Run, slow: mock.Cluster, environment: di
     assert "it can go on: fastmpu resume" in failed.stderr
     assert run("resume").returncode == 0
     assert slow.bucket("bucket").read("kept") == CONTENT
+
+
+def test_what_the_cluster_lists(run: Run, killed: str, slow: mock.Cluster) -> None:
+    """Everybody's uploads, on request; nobody's is aborted without --yes, and never one that the journal knows."""
+    with fastmpu.Client(slow.endpoint) as client:
+        mpu = client.bucket("bucket").object("by [red]somebody[/red]").multipart_upload().create()
+        foreign = mpu.upload_id
+    assert foreign is not None
+    listed = run("uploads", "ls", "--cluster", "ais://bucket")
+    assert {killed, foreign} <= set(listed.stdout.split())
+    assert "[red]somebody[/red]" in listed.stdout
+    told = [
+        json.loads(line) for line in run("uploads", "ls", "--cluster", "ais://bucket", "--json").stdout.splitlines()
+    ]
+    assert {each["upload_id"]: each["known"] for each in told} == {killed: True, foreign: False}
+    assert "no unfinished upload is older than 1d" in run("uploads", "gc", "--cluster", "ais://bucket").stderr
+    shown = run("uploads", "gc", "--cluster", "ais://bucket", "--older-than", "0s")
+    assert f"would abort {foreign}" in shown.stderr
+    assert killed not in shown.stderr
+    done = run("uploads", "gc", "--cluster", "ais://bucket", "--older-than", "0s", "--yes")
+    assert (done.returncode, f"{foreign} was aborted" in done.stderr) == (0, True)
+    told = [
+        json.loads(line) for line in run("uploads", "ls", "--cluster", "ais://bucket", "--json").stdout.splitlines()
+    ]
+    assert [each["upload_id"] for each in told] == [killed]
+
+
+def test_one_that_only_the_cluster_knows(run: Run, killed: str, slow: mock.Cluster) -> None:
+    """By its id and bucket; for one that the journal knows, its care holds."""
+    with fastmpu.Client(slow.endpoint) as client:
+        foreign = client.bucket("bucket").object("name").multipart_upload().create().upload_id
+    assert run("uploads", "abort", foreign).returncode != 0
+    assert run("uploads", "abort", foreign, "--cluster", "ais://bucket").returncode == 0
+    assert run("uploads", "abort", killed, "--cluster", "ais://bucket").returncode == 0
+    assert run("uploads", "ls").stdout.count(killed) == 0
+    assert slow.stored_bytes == 0
+    unknown = run("uploads", "ls", "--cluster", "ais://no-such-bucket")
+    assert (unknown.returncode != 0, "no-such-bucket" in unknown.stderr) == (True, True)

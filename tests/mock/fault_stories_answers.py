@@ -345,6 +345,95 @@ def clock_skew(talk: Talk) -> None:
     assert 7100 < time.time() - shown.timestamp() < 7300
 
 
+# -- quirks
+
+
+def survives_a_repeat(talk: Talk, upload: Upload) -> bool:
+    """Whether an object can be read whose part 2 was sent twice."""
+    assert [upload.part(number, BODY).status for number in (1, 2, 2)] == [200, 200, 200]
+    assert upload.complete([1, 2]).status == 200
+    return talk.get(upload.name).whole
+
+
+@story
+def dup_part_unlinks(talk: Talk) -> None:
+    begun = talk.upload("old")
+    with talk.cluster.faults.add("dup_part_unlinks", on=False):
+        assert survives_a_repeat(talk, talk.upload("new"))
+        assert not survives_a_repeat(talk, begun), "the rule that held when it began"
+    assert not survives_a_repeat(talk, talk.upload("after")), "removed, and as it was"
+
+
+@story
+def late_attempt_unlinks(talk: Talk) -> None:
+    begun = talk.upload("old")
+    with talk.cluster.faults.add("late_attempt_unlinks(on=false)"):
+        for upload, kept in ((begun, False), (talk.upload("new"), True)):
+            assert upload.part(1, BODY).status == 200
+            with upload.part_in_flight(2, 10) as late:
+                assert upload.part(2, BODY).status == 200
+                late.half_close()
+                assert late.reply().status == 500
+            assert upload.complete([1, 2]).status == 200
+            assert talk.get(upload.name).whole == kept
+
+
+@story
+def failed_complete_drops_previous(talk: Talk) -> None:
+    for on in ("true", "false"):
+        with talk.cluster.faults.add(f"failed_complete_drops_previous({on})"):
+            old, new = talk.upload(on), talk.upload(on)
+            assert [old.part(1, BODY).status, old.complete([1]).status] == [200, 200]
+            assert [new.part(1, BODY).status, new.part(1, BODY).status, new.complete([1]).status] == [200, 200, 404]
+            assert talk.get(on).status == (404 if on == "true" else 200)
+
+
+@story
+def stale_put_misplaces(talk: Talk) -> None:
+    to, marker = talk.owner("x")
+    (stranger,) = (target.url for target in talk.cluster.targets if to not in target.url)
+    with talk.cluster.faults.add("stale_put_misplaces", on=False):
+        assert ask(stranger, "PUT", talk.path("x", marker), BODY).status == 400
+    assert ask(stranger, "PUT", talk.path("x", marker), BODY).status == 200
+    assert talk.get("x").status == 404
+
+
+@story
+def newline_location(talk: Talk) -> None:
+    """Two that say different things: the later one is believed, and after it the earlier one again."""
+
+    def location() -> str:
+        return ask(talk.cluster.endpoint, "PUT", talk.path("a\nb")).headers["location"]
+
+    with talk.cluster.faults.add("newline_location", on=False):
+        assert "/a%0Ab?" in location()
+        with talk.cluster.faults.add("newline_location"):
+            assert "/a b?" in location()
+        assert "/a%0Ab?" in location()
+    assert "/a b?" in location()
+
+
+@story
+def f_500_for_part_number(talk: Talk) -> None:
+    """With a match it begins at that request, and ends after its time."""
+    upload = talk.upload("x")
+    assert upload.part(0, BODY).status == 500
+    talk.cluster.faults.add("500_for_part_number(on=false, ms=20, op=part)")
+    assert upload.part(0, BODY).status == 400
+    assert soon(lambda: upload.part(0, BODY).status == 500)
+
+
+@story
+def inorder_checksum(talk: Talk) -> None:
+    with talk.cluster.faults.add("inorder_checksum(false)"):
+        upload = talk.upload("x")
+        assert [upload.part(1, BODY).status, upload.complete([1]).status] == [200, 200]
+        assert talk.head("x").headers["ais-checksum-type"] == "crc32c"
+    upload = talk.upload("x")
+    assert [upload.part(1, BODY).status, upload.complete([1]).status] == [200, 200]
+    assert talk.head("x").headers["ais-checksum-type"] == "xxhash2"
+
+
 # -- middleboxes
 
 

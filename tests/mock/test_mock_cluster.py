@@ -67,6 +67,26 @@ def test_it_can_be_started_again_and_is_empty_then() -> None:
             talk.put("x", b"x")
 
 
+def test_a_fault_that_switches_a_quirk_outlives_a_restart_and_ends_with_its_removal() -> None:
+    cluster = Cluster(targets=1, faults=["newline_location(on=false)"])
+
+    def location() -> str:
+        return ask(cluster.endpoint, "PUT", "/v1/objects/b/a%0Ab").headers["location"]
+
+    try:
+        for _ in range(2):
+            cluster.start()
+            cluster.bucket("b")
+            assert "/a%0Ab?" in location()
+            cluster.stop()
+        cluster.start()
+        cluster.bucket("b")
+        cluster.faults.clear()
+        assert "/a b?" in location()
+    finally:
+        cluster.stop()
+
+
 def test_the_same_seed_gives_the_same_ids() -> None:
     ids = []
     for _ in range(2):
@@ -193,8 +213,8 @@ def test_properties_that_make_no_sense(cluster: Cluster, props: object) -> None:
 @pytest.mark.parametrize(
     ("query", "status", "tcode"),
     [
-        ("?provider=aws", 404, None),
-        ("?provider=s3", 404, None),
+        ("?provider=aws", 404, "ErrFailedTo"),
+        ("?provider=s3", 404, "ErrFailedTo"),
         ("?namespace=ns1", 404, "ErrRemoteBckNotFound"),
         ("?namespace=%23ns1", 404, "ErrBckNotFound"),
         ("?provider=nosuch", 400, "ErrInvalidBackendProvider"),
@@ -205,9 +225,26 @@ def test_where_there_are_no_buckets(cluster: Cluster, query: str, status: int, t
     assert (reply.status, reply.error.get("tcode")) == (status, tcode)
 
 
+def test_a_backend_that_is_not_there_is_named_by_the_proxy_that_looked_for_it(cluster: Cluster) -> None:
+    """Protocol 1.1: whatever is asked of a bucket in a cloud that the cluster is not configured for."""
+    for method, path in (
+        ("PUT", "objects/b/o"),
+        ("DELETE", "objects/b/o"),
+        ("GET", "buckets/b"),
+        ("HEAD", "buckets/b"),
+    ):
+        reply = ask(cluster.endpoint, method, f"/v1/{path}?provider=gs")
+        assert reply.status == 404
+        assert reply.message.startswith("p[")
+        assert reply.message.endswith(
+            "]: failed to lookup bucket gs://b, err: GCP backend is missing in the cluster configuration"
+        )
+
+
 def test_a_foreign_bucket_cannot_be_made(cluster: Cluster) -> None:
     reply = ask(cluster.endpoint, "POST", "/v1/buckets/b?provider=gcp", b'{"action":"create-bck"}')
     assert (reply.status, reply.error["tcode"]) == (501, "ErrRemoteBckNotFound")
+    assert reply.message.startswith('gcp bucket "gs://b" does not exist (further details at ')
 
 
 def test_no_buckets_are_null(cluster: Cluster) -> None:

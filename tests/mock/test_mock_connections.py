@@ -90,6 +90,8 @@ def test_a_long_url_passes(talk: Talk) -> None:
     [
         (b"nonsense\r\n\r\n", 400, b"400 Bad Request"),
         (b"GET /v1/health HTTP/1.1\r\n\r\n", 400, b"400 Bad Request: missing required Host header"),
+        (b"GET /v1/health HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400, b"400 Bad Request: too many Host headers"),
+        (b"GET /v1/health HTTP/1.1\r\nHost : x\r\n\r\n", 400, b"400 Bad Request"),
         (b"GET /v1/health HTTP/2.0\r\nHost: x\r\n\r\n", 505, b"505 HTTP Version Not Supported: unsupported"),
         (b"GET /v1/%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400, b"400 Bad Request"),
         (b"GET v1/health HTTP/1.1\r\nHost: x\r\n\r\n", 400, b"400 Bad Request"),
@@ -105,6 +107,7 @@ def test_what_is_no_request_gets_plain_text_and_an_end(
         reply = call.reply()
         assert reply.status == status
         assert reply.body.startswith(text)
+        assert text != b"400 Bad Request" or reply.body == text
         assert "date" not in reply.headers
 
 
@@ -113,7 +116,7 @@ def test_http_1_0_closes_unless_asked_to_stay(cluster: Cluster) -> None:
         call.send(b"GET /v1/health HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
         assert call.reply().headers["connection"] == "keep-alive"
         call.send(b"GET /v1/health HTTP/1.0\r\n\r\n")
-        assert call.reply().headers["connection"] == "close"
+        assert "connection" not in call.reply().headers  # the version says it
         assert call.ended()
 
 

@@ -22,7 +22,10 @@ def talk() -> Iterator[Talk]:
     assert time.monotonic() - begun < 1.0, "stop waits for a fault"
 
 
-@pytest.mark.parametrize("name", list(MENU))
+ELSEWHERE = {"tls_bad_cert"}  # needs HTTPS: test_mock_tls.py
+
+
+@pytest.mark.parametrize("name", [name for name in MENU if name not in ELSEWHERE])
 def test_each_fault_of_the_menu_happens_and_is_seen(talk: Talk, name: str) -> None:
     STORIES[name](talk)
     assert [fired.kind for fired in talk.cluster.faults.log] != []
@@ -30,4 +33,4 @@ def test_each_fault_of_the_menu_happens_and_is_seen(talk: Talk, name: str) -> No
 
 
 def test_no_fault_is_without_a_story() -> None:
-    assert set(STORIES) == set(MENU)
+    assert set(STORIES) | ELSEWHERE == set(MENU)

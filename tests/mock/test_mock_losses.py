@@ -147,6 +147,25 @@ def test_one_of_two_racing_completes_may_destroy_the_object(talk: Talk) -> None:
     assert talk.head(upload.name).status == 404
 
 
+def test_no_list_at_all_is_refused_after_all_else_was_looked_at(talk: Talk) -> None:
+    """Protocol 5.1, 5.2: the upload, then its recorded parts, then the list that the client sends."""
+    upload = talk.upload("null")
+    null = b'{"action":"mpt-complete","value":null}'
+
+    def answer(query: str) -> tuple[int, str]:
+        reply = talk.send("POST", "null", null, query)
+        return reply.status, reply.message
+
+    query = f"&uploadId={upload.id}"
+    assert answer("&uploadId=abcdefghij") == (404, f"o[{talk.name}/null(-)]: abcdefghij does not exist")
+    assert answer(query) == (400, "no chunks")
+    assert upload.part(2, TWO).status == 200
+    assert answer(query) == (400, "chunk at (0) has invalid number 2 (count=1)")
+    assert upload.part(1, ONE).status == 200
+    assert answer(query) == (400, "nil parts list")
+    assert upload.complete([1, 2]).status == 200
+
+
 def test_abort_leaves_an_attempt_in_flight_alone(talk: Talk) -> None:
     upload = started(talk, "aborted")
     before = talk.cluster.stored_bytes

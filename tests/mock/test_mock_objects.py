@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from talk import Call, Talk, ask
 
 from fastmpu.mock import Cluster
+from fastmpu.mock.answers import quoted
 from fastmpu.mock.msgpack import pack
 
 
@@ -72,6 +73,68 @@ def test_a_name_cannot_be_a_directory_of_another_on_its_disk(talk: Talk) -> None
         reply = own.put(f"m{number}", b"y")
         assert reply.status == 200 or reply.error["tcode"] == "ErrMv"
     assert 0 < refused < 24
+
+
+def test_a_clash_of_names_shows_at_complete_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Protocol 1.6: an upload to a name that cannot be is only refused at its end; its files go, the other's stays."""
+    with Cluster(targets=1, directory=tmp_path) as cluster:
+        own = Talk(cluster)
+        for number in range(64):
+            assert own.put(f"n{number}", b"whole").status == 200
+            upload = own.upload(f"n{number}/x")
+            for part in (1, 2):
+                assert upload.part(part, b"part").status == 200
+            reply = upload.complete([1, 2])
+            if reply.status == 400:
+                break
+        assert reply.error["tcode"] == "ErrMv"
+        assert own.get(f"n{number}").body == b"whole"
+        files = [path for path in tmp_path.rglob("*") if path.is_file() and path.name.isdecimal()]
+        assert sum(path.read_bytes() == b"part" for path in files) == 2 * number  # of the uploads that went well
+
+
+def test_a_target_looks_at_names_itself(talk: Talk) -> None:
+    """Protocol 1.6: what the proxy refuses, it refuses, too; PUT before it asks for a marker, POST never."""
+    to, marker = talk.owner("any")
+    for method in ("PUT", "GET", "DELETE", "PATCH"):
+        for name in ("a/", "a/./b", "~/a"):
+            reply = ask(to, method, talk.path(name, marker))
+            assert (reply.status, reply.message) == (400, f'invalid object name "{name}"')
+    assert ask(to, "PUT", talk.path("a/")).error["tcode"] == "errInvalidPath"
+    assert ask(to, "DELETE", talk.path("a/")).message.endswith("is expected to be redirected")
+    assert ask(to, "POST", talk.path("a/", marker), b'{"action":"mpt-upload"}').status == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ('q"\\/', r'"q\"\\/"'),
+        ("t\t\n\x01\x7f/", r'"t\t\n\x01\x7f/"'),
+        ("é\xa0\u2028😀/", r'"é\u00a0\u2028😀/"'),
+        ("\U000e0001/", r'"\U000e0001/"'),
+    ],
+)
+def test_names_in_refusals_are_quoted_as_go_quotes(talk: Talk, name: str, shown: str) -> None:
+    assert ask(talk.cluster.endpoint, "PUT", talk.path(name)).message == f"invalid object name {shown}"
+
+
+def test_bytes_that_are_not_utf_8_are_quoted_one_by_one() -> None:
+    assert quoted(os.fsdecode(b"a\xff\x80")) == r'"a\xff\x80"'
+
+
+def test_head_of_a_name_that_cannot_be(talk: Talk) -> None:
+    """Protocol 1.6: the proxy lets HEAD pass; at the target a trailing slash is just a name that is not there."""
+    to, _ = talk.owner("any")
+    for name, status, tcode in (("a/", 404, "ErrNotFound"), ("a/../b", 400, "errInvalidPath")):
+        assert ask(talk.cluster.endpoint, "HEAD", talk.path(name)).status == 307
+        reply = ask(to, "HEAD", talk.path(name))
+        assert (reply.status, reply.error["tcode"]) == (status, tcode)
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_a_target_reads_the_message_before_it_asks_for_a_marker(talk: Talk, method: str) -> None:
+    to, _ = talk.owner("any")
+    assert "failed to unmarshal" in ask(to, method, talk.path("any"), b"{").message
 
 
 @pytest.mark.parametrize(

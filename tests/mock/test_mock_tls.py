@@ -13,7 +13,7 @@ import pytest
 import trustme
 from talk import Call, Reply, ask
 
-from fastmpu.mock import Authority, Cluster, Link, Tls, certificates
+from fastmpu.mock import Authority, Cluster, FaultError, Link, Tls, certificates
 
 HEALTH = "/v1/health"
 MIB = 1 << 20
@@ -138,6 +138,29 @@ def test_a_bad_certificate_is_refused_by_a_client_that_checks(
     assert ask(cluster.endpoint, "GET", HEALTH, context=context).status == 200
     cluster.set_tls("good", node=target.id)
     assert ask(target.url, "GET", HEALTH, context=context).status == 200
+
+
+@pytest.mark.parametrize("kind", certificates.KINDS[1:])
+def test_a_bad_certificate_is_on_the_fault_menu(cluster: Cluster, context: ssl.SSLContext, kind: str) -> None:
+    """Reliability 3, Connect: by kind, at one node, so many times; then the good one is back."""
+    target = cluster.targets[1]
+    with Call(target.url, context) as before, cluster.faults.add(f"tls_bad_cert({kind}, where=target:1, times=2)"):
+        for _ in range(2):
+            assert ask(cluster.endpoint, "GET", HEALTH, context=context).status == 200
+            with pytest.raises(ssl.SSLCertVerificationError):
+                Call(target.url, context)
+        assert ask(target.url, "GET", HEALTH, context=context).status == 200
+        assert before.ask("GET", HEALTH).status == 200
+    assert [fired.node for fired in cluster.faults.log if fired.kind == "tls_bad_cert"][-2:] == ["target:1"] * 2
+
+
+def test_a_bad_certificate_needs_one_that_is_made() -> None:
+    with pytest.raises(FaultError, match="self-made"):
+        Cluster(targets=1, faults=["tls_bad_cert"])
+    with Cluster(targets=1) as plain, pytest.raises(FaultError, match="self-made"):
+        plain.faults.add("tls_bad_cert", kind="expired")
+    with pytest.raises(FaultError, match="kind is one of expired, not_yet_valid, wrong_host, wrong_ca, self_signed"):
+        Cluster(targets=1, tls="self-made", faults=["tls_bad_cert(good)"])
 
 
 def test_a_connection_outlives_the_certificate_it_began_with(cluster: Cluster, context: ssl.SSLContext) -> None:

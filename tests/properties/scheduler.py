@@ -44,7 +44,7 @@ class Schedule:
         self._back = threading.Semaphore(0)
         self._here = threading.local()
 
-    def executor(self, engine: str, max_concurrency: int) -> Executor:
+    def executor(self, engine: str, max_concurrency: int, lanes: Executor | None = None) -> Executor:
         return _Drawn(self)
 
     def submit(self, work: Callable[[], Any]) -> Future[Any]:

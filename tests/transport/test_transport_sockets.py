@@ -28,6 +28,7 @@ from fastmpu._transport import (
     SocketStream,
     ZeroCopyTransport,
 )
+from fastmpu._transport.connect import Connector, Origin
 
 MIB = 1 << 20
 BIG = 24 * MIB  # more than the kernel keeps between two sockets
@@ -431,6 +432,19 @@ def test_every_address_of_a_name_is_tried(transport: ZeroCopyTransport, monkeypa
         infos = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in addresses]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: infos)
         assert put(transport, "http://target:1/", BufferBody(b"abc"), timeout={"connect": 1})[0] == 200
+
+
+def test_a_peer_that_vanished_is_noticed_by_the_kernel() -> None:
+    """While we send, and while we wait: neither would end by itself where no packet comes back (reliability 2B)."""
+    wanted = {"TCP_USER_TIMEOUT": 7500, "TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+    wanted = {name: value for name, value in wanted.items() if hasattr(socket, name)}  # Linux has them all
+    with Server(serve()) as server:
+        stream = Connector(dead_peer_seconds=7.5)(Origin("http", "127.0.0.1", server.port), 5.0, None)
+        assert isinstance(stream, SocketStream)
+        found = {name: stream._socket.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in wanted}
+        alive = stream._socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        stream.close()
+    assert (alive, found) == (1, wanted)
 
 
 def test_a_hundred_threads_share_one_transport() -> None:

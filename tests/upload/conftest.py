@@ -1,16 +1,23 @@
-"""A mock cluster per story, a tapped wire, and what an upload must not leave behind."""
+"""A mock cluster per story, a tapped wire, and what an upload must not leave behind. `bench` holds the killing that
+stories here share with the command; it lies beside `tests`, not installed.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from interposer import Interposer
 
 import fastmpu
 from fastmpu import mock
+
+# Behind everything else: `fastmpu` stays the installed one.
+sys.path.append(str(Path(__file__).parents[2]))
 
 
 @pytest.fixture

@@ -377,6 +377,51 @@ def test_a_worker_that_is_killed_while_it_sends(
     assert obj.get_reader().read_all() == DATA
 
 
+def test_a_worker_that_is_stopped(source: Path, cluster: mock.Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    """It gives no sign of life, and is killed when a request without progress would have been: then it has died."""
+
+    def strike(_: Any) -> None:
+        time.sleep(0.1)
+        for pid in children(os.getpid()):
+            os.kill(pid, signal.SIGSTOP)
+
+    stalled = cluster.faults.add("stall_at", byte=1000, ms="forever", op="part", part=5)
+    with fastmpu.Client(cluster.endpoint, timeouts=fastmpu.Timeouts(stall_seconds=1.5, fence=0.2)) as client:
+        obj = client.bucket("bucket").create().object("dir/name.bin")
+        with Aside(lambda: [each for each in cluster.truth.alive if each.part == 5], strike):
+            receipt = send(obj, source)
+        assert receipt.restarts == 1
+        assert "no sign of life" in caplog.text
+        assert obj.get_reader().read_all() == DATA
+        stalled.remove()
+        assert cluster.truth.wait_until_quiet()
+        assert silent(cluster)
+        assert obj.get_reader().read_all() == DATA
+
+
+def test_idle_workers_live_on(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signs of life do not depend on tickets; and a parent that was stopped itself has no right to complain."""
+    monkeypatch.setattr(process_pool, "IDLE_TICK", 0.1)
+    pool = process_pool.ProcessPool(data := resolve(source), None, 2, 2, silence=1.5)
+    try:
+        pids = until(lambda: len(pool.pids) == 2 and pool.pids)
+        time.sleep(1.5)
+        assert pool.pids == pids
+        worker = next(iter(pool._workers.values()))
+        until(lambda: worker.beats)
+        os.kill(pids[0], signal.SIGSTOP)
+        time.sleep(0.3)
+        with pool._changed:  # the pool's own thread is kept from running
+            time.sleep(1.5)
+        time.sleep(0.2)
+        os.kill(pids[0], signal.SIGCONT)
+        time.sleep(0.5)
+        assert pool.pids == pids
+    finally:
+        pool.close()
+        data.close()
+
+
 def test_a_worker_that_is_killed_before_it_can_tell(obj: fastmpu.Object, source: Path, cluster: mock.Cluster) -> None:
     """The part is stored, so the upload goes on, by a new worker; its checksum is computed once more."""
     cluster.faults.add("late_response", ms=60_000, op="part", part=4)
@@ -614,7 +659,7 @@ def test_what_workers_cannot_send(cluster: mock.Cluster, source: Path, tmp_path:
 )
 def test_which_engine(options: dict[str, Any], facts: dict[str, Any], engine: str) -> None:
     given = {"size": GiB, "multipart": True, "tls": False, "obstacle": "", "cores": 3, **facts}
-    assert engine_for(fastmpu.UploadOptions(**options), **given) == engine
+    assert engine_for(fastmpu.UploadOptions(**options), **given).engine == engine
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import random
+import shutil
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,12 +19,14 @@ import pytest
 from interposer import Interposer, refuse
 
 import fastmpu
+from bench.kills import ENGINES, PARTS, Round, scene
 from fastmpu import mock
 from fastmpu._upload import journal as journal_module
 from fastmpu._upload import process_end
 from fastmpu._upload.journal import DamagedError, Journal
 from fastmpu.errors import (
     Cancelled,
+    DeadlineError,
     FastMPUError,
     JournalError,
     ResumeError,
@@ -34,8 +35,7 @@ from fastmpu.errors import (
     UsageError,
 )
 
-DRIVER = Path(__file__).with_name("killed_upload.py")
-PART, IN_FLIGHT, PARTS = 64 * 1024, 3, 12
+PART, IN_FLIGHT = 64 * 1024, 3
 KILLS, BATCHES = 40, 8
 CONTENT = random.Random(6).randbytes((PARTS - 1) * PART + 12_345)
 
@@ -50,30 +50,6 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "source.bin"
     path.write_bytes(CONTENT)
     return path
-
-
-@pytest.fixture
-def slow() -> Iterator[mock.Cluster]:
-    """Some 20 ms a part: there is time to be killed."""
-    with mock.Cluster(targets=3, closing_delay=0.02, link=mock.Link(bandwidth_per_node=3e6)) as cluster:
-        cluster.bucket("bucket")
-        yield cluster
-
-
-def go_on(cluster: mock.Cluster, path: Path, notes: Path, **options: Any) -> fastmpu.Receipt:
-    """The same call again."""
-    settings = {"journal": str(notes), "part_size": PART, "max_concurrency": IN_FLIGHT, **options}
-    return fastmpu.upload(path, "ais://bucket/object", endpoint=cluster.endpoint, **settings)
-
-
-def driver(cluster: mock.Cluster, path: Path, notes: Path, engine: str, event: int = 0, when: str = "after") -> Any:
-    command = [sys.executable, DRIVER, cluster.endpoint, path, notes, engine, str(event), when]
-    return subprocess.Popen([str(word) for word in command])
-
-
-def remove(cluster: mock.Cluster) -> None:
-    with fastmpu.Client(cluster.endpoint) as client:
-        client.bucket("bucket").object("object").delete()
 
 
 def stopped(obj: fastmpu.Object, path: Path, notes: Path, at: int = 4, **options: Any) -> fastmpu.Object:
@@ -104,68 +80,38 @@ def again(obj: fastmpu.Object, path: Path, notes: Path, **options: Any) -> fastm
     return obj.upload(path, **{"part_size": PART, "engine": "inline", "journal": str(notes), **options})
 
 
-def judge(cluster: mock.Cluster, receipt: fastmpu.Receipt, sent_before: int) -> None:
+def judged(found: Round) -> None:
     """What every resume promises."""
-    assert receipt.verified == "head"
-    assert receipt.restarts == 0
-    assert cluster.truth.wait_until_quiet(5.0)
-    assert cluster.bucket("bucket").read("object") == CONTENT
-    assert [each for each in cluster.truth.violations() if not each.startswith("abort of")] == []
-    sent = len(cluster.truth.attempts(op="part")) - sent_before
-    assert sent >= receipt.attempts  # a late head of the dead one may be among them
-    assert sent_before + sent <= PARTS + IN_FLIGHT  # what was in flight, and nothing else, was sent again
-    assert receipt.resumed + sum(part.attempts > 0 for part in receipt.parts) == PARTS
-
-
-def resumed_and_judged(cluster: mock.Cluster, path: Path, notes: Path) -> None:
-    """The same call again, after a kill. Where nothing was noted, or the end was, there is nothing to go on with."""
-    left = fastmpu.unfinished_uploads(journal=str(notes))
-    before = len(cluster.truth.attempts(op="part"))
-    receipt = go_on(cluster, path, notes)
-    if left:
-        judge(cluster, receipt, before)
-    else:
-        assert (receipt.resumed, receipt.attempts) == (0, PARTS)
-        assert cluster.bucket("bucket").read("object") == CONTENT
+    assert found.wrongs == ()
+    assert (found.restarts, found.stored_twice) == (0, 0)
 
 
 # --- killed -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("engine", ["thread", "process"])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("batch", range(BATCHES // 2))
-def test_killed_at_a_random_moment(slow: mock.Cluster, path: Path, notes: Path, batch: int, engine: str) -> None:
-    """SIGKILL: the same command again ends with a proved object, and sends again what was in flight."""
+def test_killed_at_a_random_moment(tmp_path: Path, batch: int, engine: str) -> None:
+    """SIGKILL: the same command again ends with a proved object, and sends again what was in flight. `python -m
+    bench.kills` does so as often as one likes."""
     dice = random.Random(f"{batch} {engine}")
-    for _ in range(KILLS // BATCHES):
-        process = driver(slow, path, notes, engine)
-        wanted = dice.randrange(PARTS + 1)
-        until = time.monotonic() + 30
-        while len(slow.truth.attempts(op="part")) < wanted and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.002)
-        time.sleep(dice.uniform(0, 0.03))
-        process.kill()
-        process.wait()
-        slow.truth.wait_until_quiet(5.0)
-        resumed_and_judged(slow, path, notes)
-        remove(slow)
-        slow.truth.clear()
-        assert fastmpu.unfinished_uploads(journal=str(notes)) == []
+    with scene(tmp_path) as stage:
+        for _ in range(KILLS // BATCHES):
+            judged(stage.killed(engine, dice))
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_killed_at_each_write_of_the_journal(slow: mock.Cluster, path: Path, notes: Path, when: str) -> None:
+@pytest.mark.parametrize(("when", "engine"), [("before", "thread"), ("after", "thread"), ("after", "process")])
+def test_killed_at_each_write_of_the_journal(tmp_path: Path, when: str, engine: str) -> None:
     """From the first note to the last; when the object is whole already, it is found and proved, and nothing sent."""
     event = 0
-    while True:
-        event += 1
-        process = driver(slow, path, notes, "thread", event, when)
-        if process.wait() == 0:
-            break
-        slow.truth.wait_until_quiet(5.0)
-        resumed_and_judged(slow, path, notes)
-        remove(slow)
-        slow.truth.clear()
+    with scene(tmp_path) as stage:
+        while True:
+            event += 1
+            process = stage.start(engine, event, when)
+            process.communicate()
+            if process.returncode == 0:
+                break
+            judged(stage.go_on(engine, "killed"))
     assert event > PARTS / 2
 
 
@@ -235,6 +181,7 @@ def test_what_does_not_fit_the_notes(obj: fastmpu.Object, cluster: mock.Cluster,
         ("", {"checksum": "xxhash"}, "begun with"),
         ("old", {}, "more than a day"),
         ("crc", {}, "another crc32c"),
+        ("moved", {}, "nobody vouches"),
         ("", {"resume": "never"}, ""),
     ],
 )
@@ -252,6 +199,8 @@ def test_a_fresh_start_where_something_differs(
     stopped(obj, path, notes)
     if change == "edit":
         path.write_bytes(CONTENT[::-1])
+    elif change == "moved":
+        shutil.rmtree(notes.parent / "locks")  # it was the database alone
     elif change:
         store = Journal(notes)
         (row, entry), *_ = store.entries()
@@ -413,6 +362,25 @@ def test_the_nth_call_of_the_journal_fails(
     assert obj.get_reader().read_all() == CONTENT
 
 
+@pytest.mark.parametrize("why", ["deadline", "cancel"])
+@pytest.mark.parametrize(("fault", "how"), [("late_response", {"ms": 60_000}), ("status", {"code": 503})])
+def test_a_cluster_that_does_not_say_which_it_is(
+    cluster: mock.Cluster, path: Path, notes: Path, why: str, fault: str, how: dict[str, int]
+) -> None:
+    """It is the journal that asks first; cancel and deadline hold by then, within a request and between two."""
+    cluster.bucket("bucket")
+    cluster.faults.add(fault, op="map", times="always", **how)
+    stop = threading.Event()
+    timer = threading.Timer(0.3, stop.set)
+    timer.start()
+    options: dict[str, Any] = {"deadline": 0.3} if why == "deadline" else {"cancel": stop}
+    options |= {"journal": str(notes), "part_size": PART, "retry": fastmpu.RetryPolicy(attempts=100, base=5.0)}
+    with pytest.raises(DeadlineError if why == "deadline" else Cancelled):
+        fastmpu.upload(path, "ais://bucket/object", endpoint=cluster.endpoint, **options)
+    timer.join()
+    assert cluster.truth.attempts(op="create") == []
+
+
 # --- torn journals ----------------------------------------------------------------------------------------------------
 
 VARIANTS, TORN_BATCHES = 4000, 16
@@ -540,6 +508,7 @@ def test_cleared_away_by_id(obj: fastmpu.Object, cluster: mock.Cluster, path: Pa
     (left,) = fastmpu.unfinished_uploads(journal=str(notes))
     assert fastmpu.abort_upload(left.upload_id, journal=str(notes)) is True
     assert fastmpu.unfinished_uploads(journal=str(notes)) == []
+    assert list((notes.parent / "locks").iterdir()) == []
     assert cluster.stored_bytes == 0
 
 

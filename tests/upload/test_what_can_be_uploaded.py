@@ -316,6 +316,6 @@ def test_a_receipt_for_the_file(bucket: fastmpu.Bucket, tmp_path: Path) -> None:
     assert "\n" not in line
     told = json.loads(line)
     assert told["version"] == 1
-    assert set(told) == {*vars(receipt), "throughput"}
+    assert set(told) == {*vars(receipt), "throughput", "verdict"}
     assert told["parts"][6]["checksums"] == receipt.parts[6].checksums
     assert "not verified" in str(bucket.object("o").upload(b"x", verify="none"))
