@@ -90,11 +90,12 @@ class JobLog:
         self._try(add)
 
     def took_over(self, row: int, entry: Entry, parts: Mapping[int, str]) -> None:
-        """The job goes on with an upload of an earlier one."""
+        """The job goes on with an upload of an earlier one; `parts`: number -> checksums, "" where they are doubtful."""
         assert self._about is not None
         self._row, self._parts = row, dict(parts)
         self._entry = replace(entry, boot=self._about.boot, pid=self._about.pid, state="open")
-        self._unwritten = set()
+        # After a crash of the machine these are more than were noted, and from here on this boot's notes count.
+        self._unwritten = {number for number, checksums in parts.items() if not checksums}
         self._write()
 
     def begin(self, number: int, next_ones: Iterable[int]) -> None:
@@ -109,7 +110,7 @@ class JobLog:
         fresh = [each for each in (number, *next_ones) if each not in self._parts]
         self._parts.update(dict.fromkeys(fresh, ""))
         self._unwritten.update(fresh)
-        self._write(durable=True)
+        self._write()
         if self._believed is not None:
             raise StartAgain(self._believed)
 
@@ -171,14 +172,14 @@ class JobLog:
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
-    def _write(self, *, durable: bool = False) -> None:
+    def _write(self) -> None:
         entry = self._entry
         if self._journal is None or entry is None:
             return
         acknowledged = sum(map(bool, self._parts.values()))
         entry = self._entry = replace(entry, updated=time.time(), begun=len(self._parts), acknowledged=acknowledged)
         changed = {number: self._parts[number] for number in self._unwritten}
-        self._try(lambda journal: journal.update(self._row, entry, changed, durable=durable))
+        self._try(lambda journal: journal.update(self._row, entry, changed))
         self._unwritten.clear()
         self._written_at = time.monotonic()
 

@@ -2,8 +2,8 @@
 
 It is a note for our own next run, never the truth: the cluster is asked before anything in here is acted on, and a
 journal that is lost, damaged or of another version costs a resume, never data. A killed process loses nothing that was
-committed; a machine that crashes may lose the last acknowledgements (WAL with synchronous=NORMAL), which makes parts
-doubtful that were stored, but no note of a part's beginning: that is synced.
+committed; a machine that crashes may lose the last of it (WAL with synchronous=NORMAL), which the boot's id tells: then
+every part that is not acknowledged is doubtful. Only an upload's id is synced to the disk, before its first byte.
 
 Each job has a connection of its own, used by the thread that called `upload()` alone; SQLite keeps processes apart. All
 methods raise what sqlite3 and the system raise: job_log.py decides what becomes of it. Nothing secret is written.
@@ -132,17 +132,17 @@ class Journal:
 
     def add(self, entry: Entry) -> int:
         """A new upload id, on the disk's way before this returns. The row's number."""
+        self._db.execute("PRAGMA synchronous=FULL")
         with self._transaction():
             self._db.execute(f"DELETE FROM uploads WHERE {_ENDED} AND id NOT IN ({_LAST_ENDED})", (KEEP_ENDED,))
             row = self._db.execute("SELECT coalesce(max(id), 0) + 1 FROM uploads").fetchone()[0]
             self._db.execute("DELETE FROM parts WHERE upload NOT IN (SELECT id FROM uploads)")
             self._put(row, entry)
+        self._db.execute("PRAGMA synchronous=NORMAL")
         return int(row)
 
-    def update(self, row: int, entry: Entry, parts: Mapping[int, str], *, durable: bool = False) -> None:
-        """The upload's row as it is now, and `parts`: number -> checksums as JSON, "" for one that was only begun.
-        `durable`: it, and all before it, outlives a crash of the machine."""
-        self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+    def update(self, row: int, entry: Entry, parts: Mapping[int, str]) -> None:
+        """The upload's row as it is now, and `parts`: number -> checksums as JSON, "" for one that was only begun."""
         with self._transaction():
             self._db.executemany(
                 _PUT_PART,

@@ -28,7 +28,8 @@ TOO_OLD: Final = 24 * 3600.0  # seconds; the cluster's own cleanup is due long b
 
 @dataclass(frozen=True)
 class Recall:
-    """An upload to go on with. `acknowledged`: number -> checksums; `begun`: parts of which nobody knows."""
+    """An upload to go on with. `acknowledged`: number -> checksums; `begun`: parts of which nobody knows; `noted`: both,
+    as the journal is to have them."""
 
     row: int
     entry: Entry
@@ -78,6 +79,9 @@ def recall(log: JobLog, source: Source, plan: Plan) -> Recall:
     if reason:
         log.mark(entry.upload_id, "abort-pending")
         raise NotRecalled(f"upload {entry.upload_id}: {reason}")
+    if not entry.boot or entry.boot != about.boot:
+        # The machine may have crashed and taken the last notes along: whatever is not acknowledged may be stored.
+        noted = dict.fromkeys((part.number for part in plan.parts), "") | noted
     acknowledged = {number: json.loads(noted[number]) for number in numbers_of(noted, acknowledged=True)}
     begun = tuple(numbers_of(noted, acknowledged=False))
     return Recall(row, entry, acknowledged, begun, noted)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import errno
 import os
 import random
-import sqlite3
 import subprocess
 import sys
 import time
@@ -163,29 +162,3 @@ def test_parts_that_are_kept_without_notes(
     receipt = obj.upload(path, part_size=PART, engine="inline", journal=str(notes))
     assert (receipt.resumed, receipt.verified) == (0, "head")
     assert cluster.truth.violations() == []
-
-
-def test_what_begins_is_synced(obj: fastmpu.Object, path: Path, notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A crash of the machine may take acknowledgements along, but never the note of a part that was sent, since nobody
-    would know of it."""
-    said: list[str] = []
-
-    class Told(sqlite3.Connection):
-        def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
-            if sql.startswith("PRAGMA synchronous"):
-                said.append(sql)
-            return super().execute(sql, *arguments)
-
-        def executemany(self, sql: str, parts: Any) -> sqlite3.Cursor:
-            parts = list(parts)
-            if any(not checksums for _, _, checksums, _ in parts):
-                synced.append(said[-1])
-            return super().executemany(sql, parts)
-
-    synced: list[str] = []
-    connect = sqlite3.connect
-    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, **k, factory=Told))
-    obj.upload(path, part_size=PART, max_concurrency=IN_FLIGHT, journal=str(notes))
-    assert len(synced) >= 2
-    assert set(synced) == {"PRAGMA synchronous=FULL"}
-    assert "PRAGMA synchronous=NORMAL" in said

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,34 @@ def test_another_boot_waits(
     assert again(obj, path, notes).resumed == 4
     assert time.monotonic() - began > 0.3
     assert obj.get_reader().read_all() == CONTENT
+
+
+@pytest.mark.parametrize("engine", ["inline", "thread"])
+@pytest.mark.parametrize("left", [{2: ""}, {2: "", 3: "", 4: "", 6: ""}, {}, {2: "ok", 7: ""}], ids=str)
+def test_notes_that_a_crash_of_the_machine_took_along(
+    obj: fastmpu.Object, path: Path, notes: Path, cluster: mock.Cluster, left: dict[int, str], engine: str
+) -> None:
+    """Parts 2 to 5 are stored, and the disk has older notes than that. A count cannot tell which parts it counts, so
+    after another boot whatever is not acknowledged is located; also when the job that does it is killed meanwhile."""
+    stopped(obj, path, notes)
+    store = Journal(notes)
+    ((row, entry),) = store.entries()
+    noted = store.parts(row, entry)
+    assert sorted(number for number in noted if noted[number]) == [2, 3, 4, 5]
+    kept = {number: noted[number] if state else "" for number, state in left.items()}
+    acknowledged = sum(map(bool, kept.values()))
+    with closing(sqlite3.connect(notes)) as database, database:
+        database.execute("DELETE FROM parts")
+    before = replace(entry, boot="another boot", updated=entry.updated - 3600)
+    store.update(row, replace(before, begun=len(kept), acknowledged=acknowledged), kept)
+    store.close()
+    stopped(obj, path, notes, at=6, engine=engine, max_concurrency=1)
+    receipt = again(obj, path, notes, engine=engine)
+    assert receipt.restarts == 0
+    assert receipt.resumed >= 5
+    assert obj.get_reader().read_all() == CONTENT
+    assert cluster.truth.violations() == []
+    assert len(cluster.truth.attempts(op="part", outcome="stored")) == len(receipt.parts)
 
 
 def test_progress_begins_with_what_is_there(obj: fastmpu.Object, path: Path, notes: Path) -> None:
