@@ -90,7 +90,7 @@ class JobLog:
         self._try(add)
 
     def took_over(self, row: int, entry: Entry, parts: Mapping[int, str]) -> None:
-        """The job goes on with an upload of an earlier one; `parts`: number -> checksums, "" where they are doubtful."""
+        """The job goes on with an upload of an earlier one. `parts`: number -> checksums, "" for those in doubt."""
         assert self._about is not None
         self._row, self._parts = row, dict(parts)
         self._entry = replace(entry, boot=self._about.boot, pid=self._about.pid, state="open")

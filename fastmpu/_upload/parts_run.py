@@ -22,7 +22,7 @@ from queue import Empty, SimpleQueue
 from .._plan import Plan
 from ..ais import MultipartUpload
 from ..ais.states import PartEvent
-from ..errors import AmbiguousPartError, Cancelled, ResumeError, UploadError, UploadLostError
+from ..errors import AmbiguousPartError, Cancelled, PartError, ResumeError, UploadError, UploadLostError
 from .fence import StartAgain, ask, settle
 from .job_log import JobLog
 from .part_task import PART_CHECKSUMS, Job, PartTask
@@ -49,6 +49,7 @@ class PartsRun:
         self._outcomes: SimpleQueue[Future[PartReceipt]] = SimpleQueue()
         self._unknown: dict[int, AmbiguousPartError] = {}
         self._tasks: dict[int, PartTask] = {}  # of the unknown parts
+        self._sent_before: dict[int, int] = {}  # attempts at parts that were found missing
         self._done: dict[int, PartReceipt] = {}
         self._doubtful: set[int] = set()  # begun by an earlier job
         self._alone: int | None = None  # the gap that is sent before the cluster is asked again
@@ -111,6 +112,7 @@ class PartsRun:
             # Inline, the thread that sends is the one that may tell progress.
             on_piece = self._meter.tick if self._job.options.engine == "inline" else None
             task = PartTask(self._job, self._mpu, self._plan.parts[number - 1], on_piece)
+            task.attempts = self._sent_before.pop(number, 0)
             try:
                 future = workers.submit(task.run)
             except RuntimeError as error:  # an executor's word for an interpreter that is shutting down
@@ -214,5 +216,15 @@ class PartsRun:
         stored, missing = settle(self._mpu, self._unknown, self._job.cancel, self._job.options.fence)
         for number in stored:
             self._acknowledged(self._tasks.pop(number).receipt())
+        for number in missing:
+            self._sent_before[number] = self._tasks.pop(number).attempts
+            if self._sent_before[number] >= self._job.options.retry.attempts or not self._job.resources.budget.spend():
+                raise PartError(
+                    f"part {number} failed after {self._sent_before[number]} attempts, none of which was answered: "
+                    f"{self._unknown[number]}",
+                    part_number=number,
+                    attempts=self._sent_before[number],
+                    **self._mpu.ledger.names(),
+                ) from self._unknown[number]
         self._waiting.extendleft(reversed(missing))
         self._unknown.clear()

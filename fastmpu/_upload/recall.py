@@ -28,8 +28,8 @@ TOO_OLD: Final = 24 * 3600.0  # seconds; the cluster's own cleanup is due long b
 
 @dataclass(frozen=True)
 class Recall:
-    """An upload to go on with. `acknowledged`: number -> checksums; `begun`: parts of which nobody knows; `noted`: both,
-    as the journal is to have them."""
+    """An upload to go on with. `acknowledged`: number -> checksums; `begun`: parts of which nobody knows; `noted`:
+    both, as the journal is to have them."""
 
     row: int
     entry: Entry

@@ -32,6 +32,7 @@ from fastmpu.errors import (
     ClusterError,
     IntegrityError,
     ObjectNotFoundError,
+    PartError,
     RestartsExhaustedError,
     SourceChangedError,
     TransportError,
@@ -241,6 +242,20 @@ def test_on_a_plain_network_the_end_of_a_connection_counts(obj: fastmpu.Object, 
     ranges = tap.count("get")
     assert ranges == 1
     assert obj.get_reader().read_all() == DATA
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_on_a_plain_network_a_part_is_not_sent_for_ever(
+    obj: fastmpu.Object, tap: Interposer, cluster: mock.Cluster, engine: str
+) -> None:
+    """A connection that breaks at each attempt: as many as the policy has, then a named error, and an abort."""
+    tap.on("part", reset, part=3)
+    with pytest.raises(PartError, match="part 3 failed after 2 attempts, none of which was answered") as caught:
+        send(obj, engine, fence="network", retry=fastmpu.RetryPolicy(attempts=2, base=0.001))
+    assert (caught.value.part_number, caught.value.attempts) == (3, 2)
+    assert tap.parts_sent().count(3) == 2
+    assert tap.count("abort") == 1
+    assert cluster.stored_bytes == 0
 
 
 @pytest.mark.parametrize("fault", [silence, answer(504), answer(502, b"<html>")], ids=["silence", "504", "502"])
