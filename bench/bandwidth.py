@@ -3,7 +3,8 @@
     python -m bench.bandwidth                           # against a mock cluster (a sink) in its own process
     AIS_ENDPOINT=http://host:8080 python -m bench.bandwidth
 
-Prints the bytes a second that an upload took, all of it counted, and how far that is from what was asked for.
+Prints the bytes a second from the first byte that went out to the last, which leaves out `create`, `complete` and the
+start of worker processes, and how far that is from what was asked for.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.measure import Cost, in_a_child, in_this_process, print_machine, random_file, spread
-from bench.upload_job import fastmpu, make_bucket
+from bench.measure import Cost, in_a_child, print_machine, random_file, spread
+from bench.upload_job import BUCKET, make_bucket
 from fastmpu._bench.cluster import MockOptions
 from fastmpu._bench.cluster import mock_cluster as mock_process
 from fastmpu._sizes import MiB
@@ -53,11 +54,28 @@ def main() -> None:
             )
 
 
+def flow(endpoint: str, file: Path, concurrency: int, engine: str, rate: str) -> Cost:
+    """A limited upload; `wall` is the time that the file takes at the rate that was seen."""
+    from fastmpu import Client, ProgressEvent
+
+    seen: list[ProgressEvent] = []
+    Client(endpoint).bucket(BUCKET).object("limited").upload(
+        file,
+        part_size=PART_SIZE,
+        max_concurrency=concurrency,
+        engine=engine,
+        max_bandwidth=rate,
+        progress=seen.append,
+    )
+    moving = [event for event in seen if event.sent and event.stage == "send"]
+    first, last = moving[0], moving[-1]
+    bytes_a_second = (last.sent - first.sent) / (last.elapsed - first.elapsed)
+    return Cost(file.stat().st_size / bytes_a_second, 0.0, 0)
+
+
 if __name__ == "__main__":
     if sys.argv[1:2] == [JOB]:
         endpoint, file, concurrency, engine, rate = sys.argv[2:]
-        limits = {"max_bandwidth": rate, "engine": engine}
-        job = fastmpu(endpoint, Path(file), PART_SIZE, int(concurrency), **limits)
-        print(json.dumps(asdict(in_this_process(job, workers=engine == "process"))))
+        print(json.dumps(asdict(flow(endpoint, Path(file), int(concurrency), engine, rate))))
     else:
         main()

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from .._upload import upload
 from ..ais import Client
 from . import rivals
 from .cost import in_this_process
@@ -54,4 +55,4 @@ def _job(task: Task) -> Callable[[], object]:
     options |= {"engine": cell.engine, "checksum": cell.checksum}
     if cell.processes:
         options["processes"] = cell.processes
-    return lambda: target.upload(path, part_size=cell.part_size, **options)
+    return lambda: upload(path, target, part_size=cell.part_size, **options)

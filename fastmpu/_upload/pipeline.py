@@ -129,6 +129,7 @@ class Upload:
         self._leftovers: list[MultipartUpload] = []
         self._recalled_once = False
         self._deleted: IntegrityError | None = None  # why the first object was taken away again
+        self._unsure = ""  # what may stand there, and nobody has looked at
 
     def snapshot(self) -> ProgressEvent:
         """How far it is, for any thread."""
@@ -148,6 +149,8 @@ class Upload:
         finally:
             for mpu in self._leftovers:
                 self._abort(mpu, failure)
+            if failure is not None and self._unsure:
+                self._tell(failure, self._unsure)
             if failure is not None and self._deleted is not None:
                 self._tell(
                     failure,
@@ -394,10 +397,18 @@ class Upload:
                     f"{self._target.uri}: the cluster refused to complete upload {mpu.upload_id}: {error}",
                     **mpu.ledger.names(),
                 ) from error
+            self._unsure = (
+                f"{self._target.uri}: complete of upload {mpu.upload_id} was not answered: if an object came of it, it "
+                "was not verified; read it back before you trust it"
+            )
             if self._confirmed(expected, job.cancel):
                 mpu.ledger.apply(UploadEvent.CONFIRMED)
+                self._unsure = ""
                 return
-            if not self._discarded(mpu) and expected.checksum and self._is_there(expected):
+            if self._discarded(mpu):
+                self._unsure = ""
+            elif expected.checksum and self._is_there(expected):
+                self._unsure = ""
                 return  # the upload was gone because its complete had been carried out meanwhile
             raise StartAgain(error, abort=False) from error
 
