@@ -47,7 +47,7 @@ class Case:
     tls: bool = False
     token: bool = False  # the proxy asks for one
     signed: bool = False  # redirects are, as from AIStore v5.1 on
-    batch: int = 1  # so many objects of this content, at once, by one client
+    batch: int = 1  # so many objects of this content, by one Uploader
     resumed: bool = False  # an earlier job of the same journal has come as far as part 3
     cancel_after: float | None = None
     faults: tuple[str, ...] = ()
@@ -127,7 +127,8 @@ def _with_extras(case: Case) -> Case:
     if processes and case.multipart and case.source == "file":
         case = replace(case, options={**case.options, "engine": "process", "processes": 1})
     resumed = resumed and case.parts > 3 and case.source == "file"
-    return replace(case, tls=tls, token=token, signed=signed, resumed=resumed)
+    batch = dice.choice((2, 5)) if dice.random() < 0.1 and not resumed and case.cancel_after is None else 1
+    return replace(case, tls=tls, token=token, signed=signed, resumed=resumed, batch=batch)
 
 
 def ends_tell(faults: Iterable[str]) -> bool:

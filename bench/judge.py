@@ -65,10 +65,15 @@ class Verdict:
 
 @contextmanager
 def by_fastmpu(cluster: mock.Cluster, case: Case) -> Iterator[Send]:
-    """Our client, with its timeouts shortened. A cleanup run takes parts of old uploads only: so these are old."""
+    """Our client, with its timeouts shortened, and by an Uploader if there is more than one object. A cleanup run takes
+    parts of old uploads only: so these are old."""
     age = 0.0 if "cleanup_now" in " ".join(case.faults) else pipeline.OLD_UPLOAD
     with patch.object(pipeline, "OLD_UPLOAD", age), client_of(cluster) as client:
         bucket = client.bucket(BUCKET)
+        if case.batch > 1:
+            with fastmpu.Uploader(client, **case.upload_options()) as uploader:
+                yield lambda name, source, _: uploader.submit(source, bucket.object(name)).result()
+            return
 
         def send(name: str, source: Source, cancel: threading.Event) -> object:
             wanted = cancel if case.cancel_after is not None else None

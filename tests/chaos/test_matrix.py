@@ -48,6 +48,7 @@ MODES = {
     "M5-processes-signed": replace(PROCESSES, token=True, signed=True),
     "M7-resumed": replace(THREADS, resumed=True),
     "M7-resumed-processes": replace(PROCESSES, resumed=True),
+    "M8-batch-parts": Case(batch=3, options={"engine": "thread", "max_concurrency": 4}),
     "M8-batch": Case(size=40_000, multipart=False, batch=8, options={"engine": "thread"}),
     "inline": replace(THREADS, former="parts", options={"engine": "inline"}),
     "signed": replace(THREADS, token=True, signed=True),
@@ -83,6 +84,7 @@ def cells() -> list[object]:
     for mode in WHOLE:
         found += [(mode, fault) for fault in faults(BODY, op="put")]
     found += [("M8-batch", fault) for fault in [*faults(CONNECTIONS), *faults(PROXY)]]
+    found += [("M8-batch-parts", fault) for fault in [*faults(BODY, op="part", part=3), *faults(CONNECTIONS)]]
     found += [("signed", fault) for fault in [*faults(BODY, op="part", part=3), *faults(PROXY)]]
     found += [("signed-tls", fault) for fault in [*faults(BODY, op="part", part=3)[::3], *faults(PROXY)[::3]]]
     found += [("M1-whole-signed", fault) for fault in [*faults(BODY, op="put")[1::3], *faults(PROXY)[1::3]]]
