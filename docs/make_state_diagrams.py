@@ -1,10 +1,11 @@
-"""Draws docs/state-diagrams.md from the tables in fastmpu/ais/states.py.
+"""Draws docs/state-diagrams.md, and the diagrams in docs/reliability.md, from the tables in fastmpu/ais/states.py.
 
-Run it after a change there: `python docs/make_state_diagrams.py`. tests/ais/test_states.py fails if the page is stale.
+Run it after a change there: `python docs/make_state_diagrams.py`. tests/ais/test_states.py fails if a page is stale.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
@@ -60,5 +61,19 @@ def page() -> str:
     )
 
 
+def embedded(text: str) -> str:
+    """A page of one's own with its diagrams redrawn: each between two comments, "states of ..." and "end of states"."""
+    drawn = {
+        "a part": diagram(PART_MOVES, PartState.PLANNED),
+        "an upload": diagram(UPLOAD_MOVES, UploadState.NEW),
+    }
+    return _PLACE.sub(lambda place: f"{place[1]}\n{drawn[place[2]]}{place[3]}", text)
+
+
+_PLACE = re.compile(r"(<!-- states of (.*?),.*? -->)\n.*?(<!-- end of states -->)", re.DOTALL)
+
 if __name__ == "__main__":
-    Path(__file__).with_name("state-diagrams.md").write_text(page(), encoding="utf-8")
+    docs = Path(__file__).parent
+    (docs / "state-diagrams.md").write_text(page(), encoding="utf-8")
+    reliability = docs / "reliability.md"
+    reliability.write_text(embedded(reliability.read_text(encoding="utf-8")), encoding="utf-8")

@@ -21,6 +21,7 @@ from ..ais.names import check_object_name
 from ..errors import FastMPUError, UsageError
 from .render import Progress, bar_of, complain, show_cluster, show_receipt
 from .status import Status, status_of
+from .token import Token
 from .unfinished import hint
 
 
@@ -29,6 +30,7 @@ def copy(
     target: str,
     options: Mapping[str, Any],
     endpoint: str | None,
+    token: Token,
     *,
     as_json: bool,
     progress: Progress,
@@ -42,7 +44,7 @@ def copy(
         failed.append(hint(error, str(options.get("journal") or "auto")) or status_of(error))
 
     label = sources[0] if len(names) == 1 else f"{len(names)} files"
-    with Uploader(endpoint=endpoint, **options) as uploader, bar_of(progress, label) as on_progress:
+    with Uploader(endpoint=endpoint, token=token, **options) as uploader, bar_of(progress, label) as on_progress:
         transfers: dict[Transfer, str] = {}
         for source, uri in names.items():
             try:

@@ -37,6 +37,25 @@ Endpoint = Annotated[
     str | None,
     typer.Option(help="URL of an AIStore proxy.", envvar="AIS_ENDPOINT", show_envvar=True),
 ]
+
+
+def _named_by_option(context: typer.Context, value: str | None) -> str | None:
+    """What the environment names is left to the library, which looks at AIS_AUTHN_TOKEN first."""
+    source = context.get_parameter_source("token_file")
+    return value if source is not None and source.name == "COMMANDLINE" else None
+
+
+TokenFileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help="Read the token from FILE, for the owner's eyes only; -: the first line of stdin.",
+        envvar="AIS_AUTHN_TOKEN_FILE",
+        show_envvar=True,
+        callback=_named_by_option,
+    ),
+]
 ProgressChoice = Annotated[Progress, typer.Option(help="auto: a bar on a terminal, else a line every 30 s.")]
 
 
@@ -106,12 +125,15 @@ def cp(
     json: Annotated[bool, typer.Option("--json", help="A receipt per line on stdout, as JSON.")] = False,
     progress: ProgressChoice = Progress.auto,
     endpoint: Endpoint = None,
+    token_file: TokenFileOption = None,
 ) -> None:
     """Upload files to AIStore.
 
-    The token is read from AIS_AUTHN_TOKEN; there is no option for it, since command lines can be seen by others.
+    The token is read from --token-file, else from AIS_AUTHN_TOKEN; there is no option for the token itself, since
+    command lines can be seen by others.
     """
     from . import commands
+    from .token import token_of
 
     options = {
         "part_size": part_size,
@@ -132,7 +154,9 @@ def cp(
         "mode": "create" if no_clobber else None,
         "on_error": "keep" if keep else None,
     }
-    _run(lambda: commands.copy(sources, target, options, endpoint, as_json=json, progress=progress))
+    _run(
+        lambda: commands.copy(sources, target, options, endpoint, token_of(token_file), as_json=json, progress=progress)
+    )
 
 
 JournalPath = Annotated[str, typer.Option(help="The journal: auto, or a path.", envvar="FASTMPU_JOURNAL")]
@@ -156,11 +180,17 @@ def resume_command(
     progress: ProgressChoice = Progress.auto,
     journal: JournalPath = "auto",
     endpoint: Endpoint = None,
+    token_file: TokenFileOption = None,
 ) -> None:
     """Go on with uploads whose process ended before they were done."""
     from . import unfinished
+    from .token import token_of
 
-    _run(lambda: unfinished.resume_uploads(upload_id, endpoint, journal, as_json=json, progress=progress))
+    _run(
+        lambda: unfinished.resume_uploads(
+            upload_id, endpoint, token_of(token_file), journal, as_json=json, progress=progress
+        )
+    )
 
 
 uploads = typer.Typer(help="Uploads that did not come to their end.", no_args_is_help=True)
@@ -173,24 +203,31 @@ def uploads_ls(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     journal: JournalPath = "auto",
     endpoint: Endpoint = None,
+    token_file: TokenFileOption = None,
 ) -> None:
     """List this user's unfinished uploads, those under way included."""
     from . import unfinished
+    from .token import token_of
 
     if cluster is None:
         _run(lambda: unfinished.list_uploads(journal, as_json=json))
-    _run(lambda: unfinished.list_cluster(cluster, endpoint, journal, as_json=json))
+    _run(lambda: unfinished.list_cluster(cluster, endpoint, token_of(token_file), journal, as_json=json))
 
 
 @uploads.command("abort")
 def uploads_abort(
-    upload_id: UploadId, cluster: ClusterBucket = None, journal: JournalPath = "auto", endpoint: Endpoint = None
+    upload_id: UploadId,
+    cluster: ClusterBucket = None,
+    journal: JournalPath = "auto",
+    endpoint: Endpoint = None,
+    token_file: TokenFileOption = None,
 ) -> None:
     """Clear an unfinished upload away, on the cluster too. One that the journal does not know only with --cluster: a
     job that is still at it, on another machine, fails."""
     from . import unfinished
+    from .token import token_of
 
-    _run(lambda: unfinished.abort(upload_id, endpoint, journal, cluster))
+    _run(lambda: unfinished.abort(upload_id, endpoint, token_of(token_file), journal, cluster))
 
 
 @uploads.command("gc")
@@ -206,14 +243,20 @@ def uploads_gc(
     yes: Annotated[bool, typer.Option("--yes", help="Do it; else it is only shown.")] = False,
     journal: JournalPath = "auto",
     endpoint: Endpoint = None,
+    token_file: TokenFileOption = None,
 ) -> None:
     """Abort all unfinished uploads that are older. With --cluster, those that the cluster lists and the journal does
     not know instead: jobs that are still at them, on other machines, fail, so take a long time."""
     from . import unfinished
+    from .token import token_of
 
     if cluster is None:
-        _run(lambda: unfinished.collect(older_than or "2h", endpoint, journal, yes=yes))
-    _run(lambda: unfinished.collect_cluster(cluster, older_than or "1d", endpoint, journal, yes=yes))
+        _run(lambda: unfinished.collect(older_than or "2h", endpoint, token_of(token_file), journal, yes=yes))
+    _run(
+        lambda: unfinished.collect_cluster(
+            cluster, older_than or "1d", endpoint, token_of(token_file), journal, yes=yes
+        )
+    )
 
 
 app.command("put", no_args_is_help=True, help="The same as cp.")(cp)

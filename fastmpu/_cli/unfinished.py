@@ -13,13 +13,14 @@ from .._upload.uploads import UnfinishedUpload, abort_upload, older_than, resume
 from ..errors import FastMPUError, UploadInProgressError, UsageError
 from .render import Progress, bar_of, complain, say, show_json, show_receipt, show_table
 from .status import Status, status_of
+from .token import Token
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def resume_uploads(
-    upload_id: str | None, endpoint: str | None, journal: str, *, as_json: bool, progress: Progress
+    upload_id: str | None, endpoint: str | None, token: Token, journal: str, *, as_json: bool, progress: Progress
 ) -> Status:
     """One by its id, or all that have a file; those that another process is at are left to it."""
     wanted = (
@@ -31,7 +32,7 @@ def resume_uploads(
     for each in wanted:
         try:
             with bar_of(progress, each) as on_progress:
-                receipt = resume(each, endpoint=endpoint, journal=journal, progress=on_progress)
+                receipt = resume(each, endpoint=endpoint, token=token, journal=journal, progress=on_progress)
         except UploadInProgressError as error:
             if upload_id:
                 raise
@@ -70,9 +71,9 @@ def list_uploads(journal: str, *, as_json: bool) -> Status:
     return Status.done
 
 
-def list_cluster(bucket: str, endpoint: str | None, journal: str, *, as_json: bool) -> Status:
+def list_cluster(bucket: str, endpoint: str | None, token: Token, journal: str, *, as_json: bool) -> Status:
     """The same, of what the cluster lists in a bucket."""
-    found = cluster_uploads(bucket, endpoint=endpoint, journal=journal)
+    found = cluster_uploads(bucket, endpoint=endpoint, token=token, journal=journal)
     if as_json:
         for each in found:
             show_json(each.to_json())
@@ -87,33 +88,33 @@ def list_cluster(bucket: str, endpoint: str | None, journal: str, *, as_json: bo
     return Status.done
 
 
-def abort(upload_id: str, endpoint: str | None, journal: str, cluster: str | None = None) -> Status:
+def abort(upload_id: str, endpoint: str | None, token: Token, journal: str, cluster: str | None = None) -> Status:
     """What the journal knows is aborted with its care; `cluster` names the bucket of one that it does not know."""
     if cluster is None or any(each.upload_id == upload_id for each in unfinished_uploads(journal=journal)):
-        known = abort_upload(upload_id, endpoint=endpoint, journal=journal)
+        known = abort_upload(upload_id, endpoint=endpoint, token=token, journal=journal)
     else:
-        known = abort_cluster_upload(upload_id, cluster, endpoint=endpoint)
+        known = abort_cluster_upload(upload_id, cluster, endpoint=endpoint, token=token)
     say(f"upload {upload_id} was aborted" if known else f"the cluster did not know upload {upload_id} any more")
     return Status.done
 
 
-def collect(older: str, endpoint: str | None, journal: str, *, yes: bool) -> Status:
+def collect(older: str, endpoint: str | None, token: Token, journal: str, *, yes: bool) -> Status:
     """Abort what nothing was noted of for so long. Without `yes` it only says what it would do."""
     found = older_than(unfinished_uploads(journal=journal), _seconds(older))
     told = {each.upload_id: f"{each.uri} ({each.acknowledged} of {each.parts} parts)" for each in found}
-    return _collect(told, older, lambda upload_id: abort(upload_id, endpoint, journal), yes=yes)
+    return _collect(told, older, lambda upload_id: abort(upload_id, endpoint, token, journal), yes=yes)
 
 
-def collect_cluster(bucket: str, older: str, endpoint: str | None, journal: str, *, yes: bool) -> Status:
+def collect_cluster(bucket: str, older: str, endpoint: str | None, token: Token, journal: str, *, yes: bool) -> Status:
     """The same, of what the cluster lists in a bucket and the journal does not know, by the time it was begun."""
 
     def wanted(each: ClusterUpload) -> bool:
         return not each.known and time.time() - each.created >= seconds
 
     seconds = _seconds(older)
-    found = filter(wanted, cluster_uploads(bucket, endpoint=endpoint, journal=journal))
+    found = filter(wanted, cluster_uploads(bucket, endpoint=endpoint, token=token, journal=journal))
     told = {each.upload_id: f"{_plain(each.uri)}, begun {_age(time.time() - each.created)}" for each in found}
-    return _collect(told, older, lambda upload_id: abort(upload_id, endpoint, journal, bucket), yes=yes)
+    return _collect(told, older, lambda upload_id: abort(upload_id, endpoint, token, journal, bucket), yes=yes)
 
 
 def _collect(told: dict[str, str], older: str, end: Callable[[str], object], *, yes: bool) -> Status:

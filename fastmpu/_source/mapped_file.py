@@ -59,9 +59,11 @@ class File(Source):
         self._parts: set[FilePart] = set()
         self._lease: Lease | None = None
         try:
-            self._lease = _lease_for(fd, name, read, mountinfo)
-            # After the lease: the size that maps are made for cannot have shrunk before the kernel guarded it.
             self._identity = Identity.of(fd)
+            self._lease = _lease_for(fd, name, self._identity.size, read, mountinfo)
+            if self._lease is not None:
+                # Once more: the size that maps are made for cannot have shrunk before the kernel guarded it.
+                self._identity = Identity.of(fd)
         except BaseException as error:
             os.close(fd)
             if isinstance(error, OSError):
@@ -264,9 +266,9 @@ def unreadable(error: OSError, what: str) -> SourceError:
     return kind(error.errno, f"{what}: {error.strerror or error}")
 
 
-def _lease_for(fd: int, name: str, read: Read, mountinfo: str | None) -> Lease | None:
+def _lease_for(fd: int, name: str, size: int, read: Read, mountinfo: str | None) -> Lease | None:
     """The lease that a map needs. None: read with `preadv`. UsageError: a map was asked for and cannot be had."""
-    if read == "pread" or (read == "auto" and os.fstat(fd).st_size < _MAP_FROM):
+    if read == "pread" or (read == "auto" and size < _MAP_FROM):
         return None
     try:
         kind = file_system_of(fd, mountinfo)

@@ -12,6 +12,7 @@ from .base import Source
 from .buffer import Buffer
 from .mapped_file import File, Read, unreadable
 
+_READS: Final = get_args(Read)
 _ACCEPTED: Final = (
     "a path (str or os.PathLike), or a C-contiguous buffer (bytes, bytearray, memoryview, mmap, array, ndarray)"
 )
@@ -36,8 +37,8 @@ def resolve(source: object, *, read: str = "auto", on_change: str = "error") -> 
     lets a file grow, and uploads what it had when it was opened. UsageError: not something that can be a source.
     SourceError, with `errno`, and chained from the OSError: a path that cannot be opened, or is no file.
     """
-    if read not in get_args(Read):
-        raise UsageError(f"read={read!r} is not known: choose one of {', '.join(get_args(Read))}")
+    if read not in _READS:
+        raise UsageError(f"read={read!r} is not known: choose one of {', '.join(_READS)}")
     if isinstance(source, (str, os.PathLike)):
         return _open(os.fspath(source), cast(Read, read), may_grow=on_change == "prefix")
     if _has_buffer(source):

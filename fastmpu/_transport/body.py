@@ -41,7 +41,8 @@ Piece = memoryview | FileRange
 
 
 class Body(httpx.SyncByteStream, ABC):
-    """A request body of `length` bytes, sent without a copy in user space. Subclass it to see the bytes pass.
+    """A request body of `length` bytes, sent without a copy in user space; only one of 64 KiB or less that lies in
+    memory is joined to its head, so that one call sends both. Subclass it to see the bytes pass.
 
     Set it as the stream: `httpx.Request(method, url, stream=body)`. As `content=` httpx would wrap it in a stream of
     its own, and the bytes would be copied. The transport adds `Content-Length` when it is absent.
@@ -87,7 +88,8 @@ class BufferBody(Body):
         self.length = self._view.nbytes
 
     def pieces(self, in_memory: bool) -> Iterator[Piece]:
-        yield self._view
+        if self.length:
+            yield self._view
 
 
 class FileBody(Body):

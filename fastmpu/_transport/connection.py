@@ -34,6 +34,7 @@ INFORMATIONAL_LIMIT: Final = 8
 _HEAD_READ_SIZE: Final = 64 * 1024
 _WITH_HEAD: Final = 64 * 1024  # bytes of a body; what does not fit into one segment of loopback
 _BODY_READ_SIZE: Final = 256 * 1024
+_END_OF_MESSAGE: Final = h11.EndOfMessage()
 _T = TypeVar("_T")
 
 
@@ -142,18 +143,20 @@ class Connection:
     def _send(self, head: h11.Request, body: Body | Iterable[bytes]) -> None:
         """Sends it all, or stops early because `self._response` came."""
         self._withheld = isinstance(body, WithheldBody)
-        # A small body shares the head's packet. A large one comes later: the server can prepare for it meanwhile, which
-        # saves CPU on both sides (docs/performance.md).
-        more = isinstance(body, Body) and not self._withheld and 0 < body.length <= _WITH_HEAD
-        with self._sealed.joined_to(self._http.send(head)) as view:
-            if not self._send_view(view, more) or self._withheld:
-                return
-        going = self._send_pieces(body) if isinstance(body, Body) else self._send_chunks(body)
-        if going and self._send_bytes(self._http.send(h11.EndOfMessage())):
+        with self._sealed.joined_to(self._http.send(head)) as opening:
+            # A small body shares the head's packet. A large one comes later: the server can prepare for it meanwhile,
+            # which saves CPU on both sides (docs/performance.md).
+            if isinstance(body, Body) and not self._withheld and 0 < body.length <= _WITH_HEAD:
+                going = self._send_pieces(body, opening)
+            else:
+                if not self._send_view(opening) or self._withheld:
+                    return
+                going = self._send_pieces(body) if isinstance(body, Body) else self._send_chunks(body)
+        if going and self._send_bytes(self._http.send(_END_OF_MESSAGE)):
             self._clean = True
 
-    def _send_pieces(self, body: Body) -> bool:
-        """False: the answer came first."""
+    def _send_pieces(self, body: Body, opening: memoryview | None = None) -> bool:
+        """With `opening` before the first of them. False: the answer came first."""
         left = body.length
         pieces = body.pieces(not self._stream.can_send_file)
         try:
@@ -165,9 +168,13 @@ class Connection:
                 if size > left:
                     raise self._source_failed(too_long(body.length))
                 if isinstance(piece, FileRange):
-                    going = self._send_range(piece, left)
-                else:
+                    going = (opening is None or self._send_view(opening, more=True)) and self._send_range(piece, left)
+                elif opening is None:
                     going = self._send_view(piece, counted=True)
+                else:
+                    with memoryview(b"".join((opening, piece))) as both:
+                        going = self._send_view(both, counted=True, framing=opening.nbytes)
+                opening = None
                 if not going:
                     return False
                 left -= size
@@ -206,8 +213,9 @@ class Connection:
         with memoryview(data or b"") as view:
             return self._send_view(view, more)
 
-    def _send_view(self, view: memoryview, more: bool = False, counted: bool = False) -> bool:
-        """False: the answer came first. No part of `view` is held on to afterwards, so that its map can be closed."""
+    def _send_view(self, view: memoryview, more: bool = False, counted: bool = False, framing: int = 0) -> bool:
+        """False: the answer came first. No part of `view` is held on to afterwards, so that its map can be closed. The
+        first `framing` bytes are not counted in any case."""
         size = view.nbytes
         sent = 0
         blocked_until: float | None = None
@@ -222,10 +230,10 @@ class Connection:
                         return False
                     continue
                 blocked_until = None
-                sent += taken
                 self._record.head_sent = True
                 if counted:
-                    self._record.handed += taken
+                    self._record.handed += max(0, sent + taken - framing) - max(0, sent - framing)
+                sent += taken
         return True
 
     def _send_range(self, piece: FileRange, body_left: int) -> bool:
@@ -277,7 +285,9 @@ class Connection:
             # The clock stands still while the source is read, or a bandwidth limit is waited for.
             paused = self._record.source_seconds
             if now - paused >= clock.due:
-                waiting = self._stream.unacknowledged()
+                # The first look is what later ones compare with, so it need not know what has moved by then. Mostly
+                # there is no second one, and nothing was asked of the kernel.
+                waiting = self._record.handed if clock.is_new else self._stream.unacknowledged()
                 if clock.look(now - paused, self._record.handed - waiting):
                     self._moving_until = now + seconds
                 if not waiting and self.phase is Phase.WAIT:
@@ -396,19 +406,18 @@ class Connection:
         self._record.answered = True
         self._record.answered_at = monotonic()
         self._record.status = response.status_code
-        for name, value in response.headers:
-            if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
-                raise h11.RemoteProtocolError(f"the answer is encoded, though identity was asked for: {value!r}")
-        self._response = response
-
-    def _start_body(self, response: h11.Response) -> None:
-        """How the answer's body ends: RFC 9112, section 6.3."""
+        # How its body ends: RFC 9112, section 6.3.
         self._body_left = None
         for name, value in response.headers:
             if name == b"content-length":
                 self._body_left = int(value)
             elif name == b"transfer-encoding":
                 self._chunked = True
+            elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+                raise h11.RemoteProtocolError(f"the answer is encoded, though identity was asked for: {value!r}")
+        self._response = response
+
+    def _start_body(self, response: h11.Response) -> None:
         if self._method == b"HEAD" or response.status_code in (204, 304):
             self._body_left, self._chunked = 0, False
         if self._chunked and self._buffer:

@@ -83,6 +83,11 @@ class ConnectionPool:
         """Closes what is idle now, and what is in use when it comes back. May be called again."""
         with self._lock:
             self._closed = True
+        self.drop_idle()
+
+    def drop_idle(self) -> None:
+        """Closes what is idle now: whoever comes next has a new connection, or one that served another since."""
+        with self._lock:
             idle = [connection for kept in self._idle.values() for connection in kept]
             self._idle.clear()
         for connection in idle:

@@ -29,6 +29,11 @@ class ProgressClock:
         self._seconds = seconds
         self._looks: deque[tuple[float, int]] = deque()
 
+    @property
+    def is_new(self) -> bool:
+        """Nobody has looked yet."""
+        return not self._looks
+
     def look(self, now: float, moved: int) -> bool:
         """At `now`, `moved` bytes of the request in all. Raises `Stalled`; says whether any moved since the last
         look."""

@@ -19,21 +19,22 @@ class LeaseGuard:
 
     def __init__(self, source: Source):
         self._source = source
-        self._stop = threading.Event()
+        self._stop: threading.Event | None = None
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> None:
         if self._source.serve_lease():
-            self._thread = threading.Thread(target=self._run, name="fastmpu-lease")
+            self._stop = threading.Event()
+            self._thread = threading.Thread(target=self._run, args=(self._stop,), name="fastmpu-lease")
             self._thread.start()
 
-    def _run(self) -> None:
-        while not self._stop.wait(POLL) and self._source.serve_lease():
+    def _run(self, stop: threading.Event) -> None:
+        while not stop.wait(POLL) and self._source.serve_lease():
             pass
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stop.set()
-        if self._thread is not None:
+        if self._stop is not None and self._thread is not None:
+            self._stop.set()
             self._thread.join()

@@ -56,11 +56,15 @@ class Job:
     """Sends the parts in the client's stead."""
 
     def body(
-        self, part: PartRange, checksums: tuple[str, ...] = (), on_piece: Callable[[], object] | None = None
+        self,
+        part: PartRange,
+        checksums: tuple[str, ...] = (),
+        on_piece: Callable[[], object] | None = None,
+        source: Source | None = None,
     ) -> PartBody:
-        """A part on its way, no faster than the job may go."""
+        """A part on its way, no faster than the job may go. `source` has it, in the job's stead."""
         pace = pace_of(self.resources.bandwidth, self.cancel)
-        return PartBody(self.source, part, checksums, on_piece, pace)
+        return PartBody(source or self.source, part, checksums, on_piece, pace)
 
 
 class PartTask:

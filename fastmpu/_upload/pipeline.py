@@ -204,7 +204,8 @@ class Upload:
             max_concurrency=self._options.max_concurrency,
             stages=self._spent,
         )
-        logger.info("%s: %s", self._target.uri, receipt.verdict or "nothing to send")
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("%s: %s", self._target.uri, receipt.verdict or "nothing to send")
         return receipt
 
     @contextmanager
@@ -416,7 +417,7 @@ class Upload:
         """End the upload, so that its complete cannot come late and replace what is uploaded next. False: the cluster
         did not know it any more. UploadError if that cannot be had: then nothing may follow."""
         try:
-            return _insisting(mpu.discard)
+            return self._insisting(mpu.discard)
         except NOT_DONE as failure:
             raise UploadError(
                 f"{self._target.uri}: complete of upload {mpu.upload_id} was not answered, the object does not prove "
@@ -460,11 +461,23 @@ class Upload:
     def _abort(self, mpu: MultipartUpload, error: BaseException | None = None) -> None:
         """Leave no parts behind; the error that brought us here stays the one that is raised."""
         try:
-            _insisting(mpu.abort)
+            self._insisting(mpu.abort)
             self._log.ended("aborted", mpu.upload_id)
         except NOT_DONE as failure:
             self._log.ended("abort-pending", mpu.upload_id)
             self._tell(error, f"upload {mpu.upload_id} of {self._target.uri} could not be aborted: {failure}")
+
+    def _insisting(self, end: Callable[[], T]) -> T:
+        """The result of `end`, an abort or a discard, in up to ABORT_TRIES tries; the last failure goes through."""
+        for _ in range(ABORT_TRIES - 1):
+            try:
+                return end()
+            except NOT_DONE as failure:
+                logger.info("trying again: %s", failure)
+                # What ended the upload may have ended the idle connections as well, without a word: each would cost a
+                # try and its whole timeout.
+                self._target.bucket.client.endpoint.drop_idle()
+        return end()
 
     @staticmethod
     def _tell(error: BaseException | None, note: str) -> None:
@@ -498,13 +511,3 @@ class Upload:
 def _combined(parts: Sequence[PartReceipt]) -> str:
     crc = combine_all((int(part.checksums["crc32c"], 16), part.length) for part in parts)
     return f"crc32c:{crc:08x}"
-
-
-def _insisting(end: Callable[[], T]) -> T:
-    """The result of `end`, an abort or a discard, in up to ABORT_TRIES tries; the last failure goes through."""
-    for _ in range(ABORT_TRIES - 1):
-        try:
-            return end()
-        except NOT_DONE as failure:
-            logger.info("trying again: %s", failure)
-    return end()

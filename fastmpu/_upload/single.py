@@ -91,7 +91,7 @@ def _engine(
         multipart=plan.multipart,
         tls=endpoint.origin.scheme == "https",
         obstacle=obstacle_to_processes(data, elsewhere) if plan.multipart or chosen.engine == "process" else "",
-        cores=usable_cores(),
+        cores=usable_cores() if plan.multipart else 1,
     )
     processes = None
     if engine == "process":

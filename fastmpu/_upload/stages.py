@@ -5,7 +5,7 @@ Threads: a `StageTimes` belongs to whoever fills it, a worker for its part, then
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from .._transport import Exchange
@@ -46,8 +46,9 @@ class StageTimes:
     verify: float = 0.0
 
     def add(self, other: StageTimes) -> None:
-        for each in fields(self):
-            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+        for name, seconds in vars(other).items():
+            if seconds:
+                setattr(self, name, getattr(self, name) + seconds)
 
     def sent(self, exchange: Exchange) -> None:
         """One attempt with a body; what the source took of it is counted by the body."""

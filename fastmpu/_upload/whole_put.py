@@ -6,8 +6,11 @@ import logging
 import time
 from collections.abc import Mapping
 from functools import partial
+from typing import Final
 
 from .._plan import PartRange, Plan
+from .._sizes import KiB
+from .._source import Source, resolve
 from .._transport import Exchange
 from ..ais import Object
 from ..errors import FastMPUError
@@ -19,6 +22,10 @@ logger = logging.getLogger("fastmpu")
 
 # What a plain PUT is checked with, and the other one, for when the cluster skipped the first.
 PUT_CHECKSUMS = {"auto": ("crc32c", "xxhash"), "crc32c": ("crc32c", "xxhash"), "xxhash": ("xxhash", "crc32c")}
+
+# Bytes of a file that are read once, and hashed and sent from there: so many go out with their head in one call of the
+# kernel.
+READ_ONCE: Final = 64 * KiB
 
 UNVERSIONED = "-"  # a bucket that counts no versions
 
@@ -50,22 +57,35 @@ class WholePut:
         object would stay; so then the other checksum is sent.
         """
         used = version = ""
+        content = self._content()
         for kind in PUT_CHECKSUMS.get(self._job.options.checksum, ("",)):
             began = time.monotonic()
-            checksum = (kind, hash_range(self._job.source, self._whole, kind)) if kind else None
+            checksum = (kind, hash_range(content, self._whole, kind)) if kind else None
             self.spent.checksum += time.monotonic() - began
-            version = with_retries(partial(self._put, checksum), self._job, repeatable=True)
+            version = with_retries(partial(self._put, content, checksum), self._job, repeatable=True)
             self._job.source.check()
             used = used or ":".join(checksum or ())
             if version:
                 break
         return used, version
 
-    def _put(self, checksum: tuple[str, str] | None) -> str:
+    def _content(self) -> Source:
+        """What is hashed and sent: the source, or, of a small file, what it has now; whether it has changed is asked of
+        the file itself."""
+        source, length = self._job.source, self._whole.length
+        if length > READ_ONCE or source.reading == "memory":
+            return source
+        began = time.monotonic()
+        with source.open_part(0, length) as reader:
+            content = resolve(bytes(reader.view(0, length)))
+        self.spent.read += time.monotonic() - began
+        return content
+
+    def _put(self, content: Source, checksum: tuple[str, str] | None) -> str:
         """The version that was stored; "" if the cluster says that it has the object already."""
         self.attempts += 1
         self._exchange = exchange = Exchange()
-        body = self._job.body(self._whole, on_piece=self._meter.tick)
+        body = self._job.body(self._whole, on_piece=self._meter.tick, source=content)
         try:
             put = self._target.put_body(body, checksum=checksum, exchange=exchange, cancel=self._job.cancel)
         finally:

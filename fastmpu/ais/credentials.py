@@ -105,10 +105,11 @@ class Credentials:
 
 class TokenFile:
     """The token in a file: the text itself, or JSON as AIStore's own command writes it, {"token": "..."}. Warns, once,
-    if others may read or write it."""
+    if others may read or write it. `told` is who named it."""
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, told: str = TOKEN_FILE_VARIABLE):
         self._path = path
+        self._told = told
         self._looked = False
 
     def __repr__(self) -> str:
@@ -118,11 +119,11 @@ class TokenFile:
         try:
             found = Secret.hold(self._read())
         except OSError as error:
-            raise UsageError(f"{TOKEN_FILE_VARIABLE}={self._path!r}: {error.strerror}") from None
+            raise UsageError(f"{self._told}={self._path!r}: {error.strerror}") from None
         try:
             found.check()
         except UsageError as error:
-            raise UsageError(f"{TOKEN_FILE_VARIABLE}={self._path!r}: {error}") from None
+            raise UsageError(f"{self._told}={self._path!r}: {error}") from None
         return found
 
     def _read(self) -> str:
@@ -130,19 +131,19 @@ class TokenFile:
             if not self._looked:
                 self._looked = True
                 self._warn(stat.S_IMODE(os.fstat(file.fileno()).st_mode))
-            return _token_in(file.read(2 * LONGEST))
+            return token_in(file.read(2 * LONGEST))
 
     def _warn(self, mode: int) -> None:
         if mode & _OTHERS and os.name == "posix":
             warnings.warn(
-                f"{TOKEN_FILE_VARIABLE}={self._path!r} has mode {mode:04o}: others may read or write it; chmod 600",
+                f"{self._told}={self._path!r} has mode {mode:04o}: others may read or write it; chmod 600",
                 LooseTokenFileWarning,
                 stacklevel=8,  # who makes the client
             )
 
 
-def _token_in(text: str) -> str:
-    """Never raises ValueError: such errors carry the text they stumbled over."""
+def token_in(text: str) -> str:
+    """Of a token's file. Never raises ValueError: such errors carry the text they stumbled over."""
     text = text.strip()
     if not text.startswith("{"):
         return text

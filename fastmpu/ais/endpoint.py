@@ -122,6 +122,11 @@ class Endpoint:
         if isinstance(self._transport, ZeroCopyTransport):
             self._transport.pool.expect(connections)
 
+    def drop_idle(self) -> None:
+        """Requests from here on use no connection that is idle now, if the transport is fastmpu's own."""
+        if isinstance(self._transport, ZeroCopyTransport):
+            self._transport.pool.drop_idle()
+
     def check_process(self) -> None:
         """ForkError in a child of the process that made this: both would write to the same connections."""
         if os.getpid() != self._process:
@@ -276,7 +281,7 @@ class Endpoint:
         if length is None:
             assert isinstance(body, bytes)
             length = len(body)
-        headers = {"Host": str(origin).partition("//")[2], "User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+        headers = {"Host": _authority(origin), "User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
         if length or message.method in ("PUT", "POST"):
             headers["Content-Length"] = str(length)
         headers.update(message.headers)
@@ -332,8 +337,9 @@ class Endpoint:
         except OSError as error:  # the network's are httpx's by now: this one is the file's
             raise SourceError(error.errno, f"cannot {message.about}: the source cannot be read: {error}") from error
         finally:
-            # Errors and answers keep their request, and a pickled one would take the token along.
-            request.headers.pop("Authorization", None)
+            if token is not None:
+                # Errors and answers keep their request, and a pickled one would take the token along.
+                request.headers.pop("Authorization", None)
         response.request = request
         return response
 
@@ -365,8 +371,9 @@ class Endpoint:
             )
         # Latin-1 in, UTF-8 out: names stand raw in there; only the authority and the marker are looked at.
         try:
-            origin = Origin.of(location)
-            query = urllib.parse.parse_qs(urllib.parse.urlsplit(location).query)
+            parts = urllib.parse.urlsplit(location)
+            origin = _origin(f"{parts.scheme}://{parts.netloc}")
+            query = urllib.parse.parse_qs(parts.query)
             marker = {key: query[key][-1] for key in _MARKER}
         except (ValueError, KeyError):
             raise RedirectRefusedError(
@@ -386,3 +393,14 @@ class Endpoint:
 def _url(origin: Origin) -> httpx.URL:
     """Parsed once: for each request it would be a tenth of all that a part costs in Python."""
     return httpx.URL(str(origin))
+
+
+@lru_cache(maxsize=1024)
+def _authority(origin: Origin) -> str:
+    return str(origin).partition("//")[2]
+
+
+@lru_cache(maxsize=1024)
+def _origin(url: str) -> Origin:
+    """Of a redirect's address: a cluster has few."""
+    return Origin.of(url)

@@ -59,7 +59,8 @@ class Query:
 
     def value(self, name: str) -> str:
         """The value unescaped, or "" if there is none."""
-        return urllib.parse.unquote_plus(self._values.get(name, ""), errors="surrogateescape")
+        value = self._values.get(name)
+        return urllib.parse.unquote_plus(value, errors="surrogateescape") if value else ""
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
@@ -73,18 +74,22 @@ class Request:
     path: str
     query: Query
     headers: tuple[tuple[str, str], ...]  # names in lower case
+    named: dict[str, str]  # the same; of a repeated name the first counts
     http_1_0: bool
     length: int  # of the body; -1 for chunked encoding, 0 if none was announced
 
     def header(self, name: str) -> str:
-        return next((value for key, value in self.headers if key == name), "")
+        return self.named.get(name, "")
 
     def header_values(self, name: str) -> list[str]:
         return [value for key, value in self.headers if key == name]
 
     @property
     def wants_close(self) -> bool:
-        said = {word.strip().lower() for word in self.header("connection").split(",")}
+        connection = self.header("connection")
+        if not connection:
+            return self.http_1_0
+        said = {word.strip().lower() for word in connection.split(",")}
         return "close" in said or (self.http_1_0 and "keep-alive" not in said)
 
     @property
@@ -109,9 +114,10 @@ def parse_request(head: bytes) -> Request:
         raise BadHead(505, "unsupported protocol version")
     path, query = _split_target(event.target.decode("ascii"))
     headers = tuple((name.decode("ascii"), value.decode("utf-8", "surrogateescape")) for name, value in event.headers)
-    named = dict(headers)
+    named = dict(reversed(headers))
     length = -1 if "transfer-encoding" in named else int(named.get("content-length", 0))
-    return Request(event.method.decode("ascii"), path, Query(query), headers, event.http_version == b"1.0", length)
+    http_1_0 = event.http_version == b"1.0"
+    return Request(event.method.decode("ascii"), path, Query(query), headers, named, http_1_0, length)
 
 
 def response_head(status: int, headers: list[tuple[str, str]], *, http_1_0: bool = False, shift: float = 0.0) -> bytes:
@@ -121,7 +127,7 @@ def response_head(status: int, headers: list[tuple[str, str]], *, http_1_0: bool
     """
     lines = [f"HTTP/1.{0 if http_1_0 else 1} {status} {_phrase(status)}"]
     for name, value in headers:
-        lines.append(f"{name}: {value.replace(chr(10), ' ').replace(chr(13), ' ').strip(' ' + chr(9))}")
+        lines.append(f"{name}: " + value.replace("\n", " ").replace("\r", " ").strip(" \t"))
     lines.append(f"Date: {_date(int(time.time() + shift))}\r\n\r\n")
     return "\r\n".join(lines).encode("utf-8", "surrogateescape")
 

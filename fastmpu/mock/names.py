@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fastmpu.mock.answers import Refusal, quoted
 from fastmpu.mock.heads import Query
@@ -19,8 +19,7 @@ _BUCKET_NAME_LIMIT = 64
 _FILE_NAME_LIMIT = 255  # bytes of one path segment
 
 
-@dataclass(frozen=True)
-class Bck:
+class Bck(NamedTuple):
     """A bucket's full identity."""
 
     name: str
@@ -87,4 +86,6 @@ def name_on_disk(name: str) -> str:
 
 def has_long_segment(name: str) -> bool:
     """Whether a segment is longer than a file's name can be."""
+    if len(name.encode("utf-8", "surrogateescape")) <= _FILE_NAME_LIMIT:
+        return False
     return any(len(segment.encode("utf-8", "surrogateescape")) > _FILE_NAME_LIMIT for segment in name.split("/"))

@@ -89,8 +89,9 @@ class ProxyNode:
     def _to_owner(self, exchange: Exchange, rest: str) -> Answer:
         request = exchange.request
         bucket_name, name = object_in_path(exchange, rest)
-        self._allow(exchange, _PERMISSIONS[request.method], bck_of(bucket_name, request.query))
-        bucket = self._find(bck_of(bucket_name, request.query))
+        bck = bck_of(bucket_name, request.query)
+        self._allow(exchange, _PERMISSIONS[request.method], bck)
+        bucket = self._find(bck)
         if request.method != "HEAD":
             check_object_name(name)
         if request.method in _LIMITED:

@@ -44,5 +44,7 @@ _HTML_TYPE = ("Content-Type", "text/html; charset=utf-8")
 
 def _ascii(url: str) -> str:
     """Bytes beyond ASCII escaped in lower-case hex, as Go's http.Redirect does; nothing else is touched."""
+    if url.isascii():
+        return url
     data = url.encode("utf-8", "surrogateescape")
     return "".join(chr(byte) if byte < 128 else f"%{byte:02x}" for byte in data)

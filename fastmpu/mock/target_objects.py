@@ -30,9 +30,9 @@ def put(store: Store, bucket: Bucket, name: str, exchange: Exchange) -> Answer:
         exchange.body.discard()
         return Answer()  # the same again: nothing is stored, and what came is not looked at
     hashers = {type_: new_hasher(type_) for type_ in {bucket.checksum_type, sent.type if sent else "none"} - {"none"}}
-    crc = Crc32c() if 0 <= exchange.body.length <= _CRC_LIMIT else None
+    crc = hashers.setdefault("crc32c", Crc32c()) if 0 <= exchange.body.length <= _CRC_LIMIT else None
     try:
-        blob = _receive(store.blobs, exchange.body, [*hashers.values(), *([crc] if crc else [])])
+        blob = _receive(store.blobs, exchange.body, list(hashers.values()))
     finally:
         exchange.record.crc32c = crc.hexdigest() if crc else None
     if sent is not None and (computed := hashers[sent.type].hexdigest()) != sent.value:

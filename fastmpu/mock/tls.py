@@ -6,15 +6,9 @@ are read and encrypted, as there is no sendfile under TLS.
 How it ends. A client may half-close with `close_notify` or with a bare FIN: both read as the end, and its answer still
 goes out. This side says `close_notify` before its FIN, whether it half-closes or closes, as Go does.
 
-Client certificates (`client_auth`), as AIStore numbers them, and what Python's ssl can make of them:
-
-| mode | AIStore                       | here                                                                         |
-|------|-------------------------------|------------------------------------------------------------------------------|
-| 0    | none                          | the same                                                                     |
-| 1    | asked for, never verified     | not asked for: every client is let in, as there                              |
-| 2    | any certificate, not verified | as 4: Python cannot take a certificate without verifying it                  |
-| 3    | verified if given             | the same                                                                     |
-| 4    | required and verified         | the same                                                                     |
+Client certificates (`client_auth`), as AIStore numbers them: 0 none asked for, 1 asked for and never verified, 2 any
+certificate, not verified, 3 verified if given, 4 required and verified. Python's ssl verifies what it asks for, so 1
+and 2 are pyOpenSSL's work (`lenient_tls`).
 
 Threads: a `NodeTls` is asked by the listener and by connections, and changed by any thread; a swap is one assignment,
 and the count of handshakes to cut has a lock.
@@ -27,20 +21,20 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 
 from fastmpu.mock.links import Lane
 from fastmpu.mock.wire import Timings, Wire
 
+if TYPE_CHECKING:
+    from fastmpu.mock.lenient_tls import LenientContext, LenientSocket
+
 __all__ = ["CLIENT_AUTH", "NodeTls", "Tls", "TlsWire"]
 
-CLIENT_AUTH = {
-    0: ssl.CERT_NONE,
-    1: ssl.CERT_NONE,
-    2: ssl.CERT_REQUIRED,
-    3: ssl.CERT_OPTIONAL,
-    4: ssl.CERT_REQUIRED,
-}
+CLIENT_AUTH = (0, 1, 2, 3, 4)
+_VERIFIED = {3: ssl.CERT_OPTIONAL, 4: ssl.CERT_REQUIRED}
+_LENIENT = (1, 2)
 _PLAIN_STARTS = (b"GET /", b"HEAD ", b"POST ", b"PUT /", b"OPTIO")  # what Go's server takes for HTTP without TLS
 _PLAIN_ANSWER = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 _HELLO_LIMIT = 1 << 16
@@ -57,21 +51,26 @@ class Tls:
     client_ca: str | os.PathLike[str] | None = None
     ca: str | os.PathLike[str] | None = None
 
-    def context(self) -> ssl.SSLContext:
-        """ValueError for a mode that does not exist or lacks its `client_ca`; OSError for files that will not do."""
+    def context(self) -> ssl.SSLContext | LenientContext:
+        """ValueError for a mode that does not exist or lacks its `client_ca` or pyOpenSSL; OSError for files that will
+        not do."""
         if self.client_auth not in CLIENT_AUTH:
             raise ValueError(f"client_auth is one of {', '.join(map(str, CLIENT_AUTH))}, not {self.client_auth!r}")
         if self.client_auth >= 2 and self.client_ca is None:
-            raise ValueError(f"client_auth={self.client_auth} verifies clients: it needs client_ca")
+            raise ValueError(f"client_auth={self.client_auth} needs client_ca")  # AIStore, too, wants it for 2
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF  # a bare FIN ends what comes in, and nothing else
         context.num_tickets = 1
         context.set_alpn_protocols(["http/1.1"])
         context.load_cert_chain(self.certificate, self.key)
-        context.verify_mode = CLIENT_AUTH[self.client_auth]
+        context.verify_mode = _VERIFIED.get(self.client_auth, ssl.CERT_NONE)
         if self.client_ca is not None:
             context.load_verify_locations(self.client_ca)
+        if self.client_auth in _LENIENT:
+            from fastmpu.mock.lenient_tls import LenientContext  # pyOpenSSL is no dependency
+
+            return LenientContext(self)
         return context
 
 
@@ -80,25 +79,25 @@ class NodeTls:
 
     def __init__(self, tls: Tls, issue: Callable[[str], Tls] | None = None) -> None:
         """`issue` makes certificates by kind, where they are self-made."""
-        self.tls = tls
-        self.context = tls.context()
+        self.shown = tls, tls.context()
         self._issue = issue
-        self._bad: dict[str, ssl.SSLContext] = {}
+        self._bad: dict[object, ssl.SSLContext | LenientContext] = {}
         self._lock = threading.Lock()
         self._cuts = 0
 
     def use(self, tls: Tls) -> None:
-        self.context = tls.context()
-        self.tls = tls
+        self.shown = tls, tls.context()
 
-    def bad(self, kind: str) -> ssl.SSLContext:
-        """With a certificate of this kind, made when it is first asked for."""
+    def bad(self, kind: str, instead_of: Tls) -> ssl.SSLContext | LenientContext:
+        """With a certificate of this kind, made when it is first asked for. Clients are asked for the same."""
+        key = kind, instead_of.client_auth, instead_of.client_ca
         with self._lock:
-            if kind not in self._bad:
+            if key not in self._bad:
                 if self._issue is None:
                     raise ConnectionAbortedError("certificates by kind are made only with tls='self-made'")
-                self._bad[kind] = self._issue(kind).context()
-            return self._bad[kind]
+                made = replace(self._issue(kind), client_auth=instead_of.client_auth, client_ca=instead_of.client_ca)
+                self._bad[key] = made.context()
+            return self._bad[key]
 
     def cut_handshakes(self, times: int) -> None:
         """End the next connections after the client's first message, without an answer."""
@@ -116,17 +115,18 @@ class NodeTls:
 class TlsWire(Wire):
     """A connection under TLS."""
 
-    socket: ssl.SSLSocket
+    socket: ssl.SSLSocket | LenientSocket
 
     def __init__(self, sock: _Plain, timings: Timings, lane: Lane | None, tls: NodeTls) -> None:
         super().__init__(sock, timings, lane)
         self._tls = tls
         self._greeted = False
-        self.socket = tls.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        self._own, context = tls.shown
+        self.socket = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
 
     def show_bad(self, kind: str) -> None:
         """Show a bad certificate instead, on this connection alone. Before `open`."""
-        self.socket.context = self._tls.bad(kind)
+        self.socket.context = cast(Any, self._tls.bad(kind, self._own))  # of the kind that it has
 
     def open(self) -> None:
         super().open()

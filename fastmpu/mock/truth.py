@@ -85,7 +85,8 @@ class Truth:
     """The log of one cluster: the latest `limit` records, and every violation seen."""
 
     def __init__(self, limit: int = _LIMIT) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._records: deque[Record] = deque(maxlen=limit)
         self._uploads: OrderedDict[str, _Upload] = OrderedDict()
         self._violations: deque[str] = deque(maxlen=_VIOLATIONS_LIMIT)
@@ -94,7 +95,7 @@ class Truth:
 
     def clear(self) -> None:
         """Forget all that has ended. Attempts that live stay known."""
-        with self._changed:
+        with self._lock:
             living = [record for record in self._records if record.alive]
             self._records.clear()
             self._records.extend(living)
@@ -115,7 +116,7 @@ class Truth:
         for key in wanted:
             if key not in FIELDS:
                 raise ValueError(f"a record has no {key!r}; it has {', '.join(FIELDS)}")
-        with self._changed:
+        with self._lock:
             records = list(self._records)
         if "op" not in wanted and "where" not in wanted:
             records = [record for record in records if record.op != "redirect"]
@@ -127,7 +128,7 @@ class Truth:
 
     def violations(self) -> list[str]:
         """What a client must never do to AIStore v5.0 and has done, and what was lost by it; one sentence each."""
-        with self._changed:
+        with self._lock:
             return list(self._violations)
 
     def wait_until_quiet(self, seconds: float = 5.0) -> bool:
@@ -137,7 +138,7 @@ class Truth:
 
     @property
     def alive(self) -> list[Record]:
-        with self._changed:
+        with self._lock:
             return [record for record in self._records if record.alive]
 
     # -- told by nodes
@@ -145,7 +146,7 @@ class Truth:
     def begin(self, node: str, where: str, connection: int, operation: Operation, announced: int) -> Record:
         redirects = where == "proxy" and operation.op in OBJECT_OPS
         op = "redirect" if redirects else operation.op
-        with self._changed:
+        with self._lock:
             self._count += 1
             record = Record(
                 self._count,
@@ -171,7 +172,7 @@ class Truth:
         if probe:
             record.op = "probe"
             return
-        with self._changed:
+        with self._lock:
             upload = self._upload(record.upload_id)
             self._blame_living("complete", record, upload)
             if upload.completing:
@@ -181,12 +182,12 @@ class Truth:
             upload.completing.append(record)
 
     def begin_abort(self, record: Record) -> None:
-        with self._changed:
+        with self._lock:
             self._blame_living("abort", record, self._upload(record.upload_id))
 
     def end(self, record: Record, outcome: str, *, status: int | None, received: int) -> None:
         """The handler has done what it will do."""
-        with self._changed:
+        with self._lock:
             record.received, record.status = received, status
             record.outcome = outcome
             record.ended = time.monotonic()

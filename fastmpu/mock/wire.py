@@ -24,7 +24,7 @@ __all__ = ["Timings", "Wire"]
 
 _HEAD_LIMIT = (1 << 20) + 4096  # what Go's HTTP library takes
 _HEAD_END = re.compile(rb"\n\r?\n")
-_FIRST_READ = 1 << 16
+_FIRST_READ = 1 << 13  # of a head; a large body that follows it is received where it will lie
 _SEND_WINDOW = 1 << 20  # the interpreter is free for others between windows
 _PEER_GONE = getattr(select, "POLLRDHUP", select.POLLHUP)  # Linux tells that the peer has closed before we read
 
@@ -61,7 +61,7 @@ class Wire:
 
     def receive_head(self, *, first: bool) -> bytes | None:
         """The next head; None if the peer ended, reset or was silent for too long."""
-        begun = time.monotonic()
+        begun: float | None = None
         patience = self.timings.header if first else self.timings.idle
         searched = 0
         while True:
@@ -74,8 +74,12 @@ class Wire:
                 return head
             searched = len(self._ahead)
             if searched and not first:  # the wait for a request is over, the one for its end has begun
-                begun, patience, first = time.monotonic(), self.timings.header, True
-            some = self._receive_within(patience - (time.monotonic() - begun))
+                begun, patience, first = None, self.timings.header, True
+            if begun is None:  # exactly what the kernel was told for the request before, so nothing is set anew
+                begun, left = time.monotonic(), patience
+            else:
+                left = patience - (time.monotonic() - begun)
+            some = self._receive_within(left)
             if not some:
                 return None
             self._ahead += some

@@ -96,9 +96,12 @@ def test_an_unanswered_complete_is_never_followed_by_another() -> None:
 
 
 def test_the_page_of_diagrams_is_current() -> None:
-    """docs/state-diagrams.md is what the tables say: run `python docs/make_state_diagrams.py` after a change."""
-    page = runpy.run_path(str(DOCS / "make_state_diagrams.py"))["page"]()
+    """The pages say what the tables say: run `python docs/make_state_diagrams.py` after a change."""
+    drawing = runpy.run_path(str(DOCS / "make_state_diagrams.py"))
+    page = drawing["page"]()
     assert (DOCS / "state-diagrams.md").read_text(encoding="utf-8") == page
-    assert page.count("stateDiagram-v2") == 2
+    reliability = (DOCS / "reliability.md").read_text(encoding="utf-8")
+    assert reliability == drawing["embedded"](reliability)
+    assert [text.count("stateDiagram-v2") for text in (page, reliability)] == [2, 2]
     for state in (*PartState, *UploadState):
         assert f"{state.name}: {state.name}" in page

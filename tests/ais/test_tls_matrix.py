@@ -189,6 +189,63 @@ class TestClientCertificates:
             client.cluster_map()
 
 
+class TestClientCertificatesThatNobodyVerifies:
+    """AIStore's modes 1 (asked for) and 2 (any will do)."""
+
+    @pytest.fixture(params=[1, 2])
+    def lenient(self, request: pytest.FixtureRequest, authority: Authority) -> Iterator[mock.Cluster]:
+        tls = authority.issue("127.0.0.1", client_auth=request.param)
+        with mock.Cluster(targets=2, tls=tls) as cluster:
+            yield cluster
+
+    @staticmethod
+    def client(cluster: mock.Cluster, authority: Authority, kind: str = "self_signed", **more: Any) -> fastmpu.Client:
+        tls = authority.issue("client", kind=kind)
+        own = (tls.certificate, tls.key or tls.certificate)
+        return fastmpu.Client(cluster.endpoint, ca_file=authority.ca_file, client_cert=own, **more)
+
+    @pytest.mark.parametrize("engine", ENGINES)
+    @pytest.mark.parametrize("kind", ["good", "self_signed", "expired"])
+    def test_any_will_do(self, lenient: mock.Cluster, authority: Authority, engine: str, kind: str) -> None:
+        with self.client(lenient, authority, kind) as client:
+            assert stored(client, engine)
+
+    @pytest.mark.parametrize("lenient", [1], indirect=True)
+    def test_none(self, lenient: mock.Cluster, authority: Authority) -> None:
+        with fastmpu.Client(lenient.endpoint, ca_file=authority.ca_file) as client:
+            assert stored(client)
+
+    @pytest.mark.parametrize("lenient", [2], indirect=True)
+    def test_none_where_one_is_required(self, lenient: mock.Cluster, authority: Authority) -> None:
+        with (
+            fastmpu.Client(lenient.endpoint, ca_file=authority.ca_file) as client,
+            pytest.raises(TransportError, match=r"client_cert=|reset"),
+        ):
+            client.cluster_map()
+
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_a_late_answer_is_heard_behind_the_half_close(
+        self, lenient: mock.Cluster, authority: Authority, engine: str
+    ) -> None:
+        lenient.faults.add("late_response(op=part, part=2, ms=1500)")
+        with self.client(lenient, authority, timeouts=fastmpu.Timeouts(response=0.5, fence=20.0)) as client:
+            obj = client.bucket("bucket").create().object("o")
+            receipt = obj.upload(DATA, part_size=5000, engine=engine)
+            assert (receipt.attempts, receipt.probes, receipt.restarts) == (len(receipt.parts), 0, 0)
+            assert obj.get_reader().read_all() == DATA
+        assert [fired.kind for fired in lenient.faults.log] == ["late_response"]
+
+    @pytest.mark.parametrize("fault", ["lost_response(how=reset)", "lost_response(how=fin)", "fin_at(byte=3000)"])
+    def test_a_part_without_an_answer(self, lenient: mock.Cluster, authority: Authority, fault: str) -> None:
+        lenient.faults.add(fault.replace("(", "(op=part, part=2, "))
+        with self.client(lenient, authority) as client:
+            obj = client.bucket("bucket").create().object("o")
+            obj.upload(DATA, part_size=5000)
+            assert obj.get_reader().read_all() == DATA
+        assert len(lenient.faults.log) == 1
+        assert lenient.truth.violations() == []
+
+
 def test_https_is_not_given_up_for_http(secure: mock.Cluster, authority: Authority) -> None:
     """A redirect to the same member without TLS is refused, before connecting: no token in the clear."""
     tap = Interposer()

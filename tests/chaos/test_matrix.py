@@ -84,7 +84,7 @@ def cells() -> list[object]:
     for mode in WHOLE:
         found += [(mode, fault) for fault in faults(BODY, op="put")]
     found += [("M8-batch", fault) for fault in [*faults(CONNECTIONS), *faults(PROXY)]]
-    found += [("M8-batch-parts", fault) for fault in [*faults(BODY, op="part", part=3), *faults(CONNECTIONS)]]
+    found += [("M8-batch-parts", fault) for fault in faults(BODY, op="part", part=3)]
     found += [("signed", fault) for fault in [*faults(BODY, op="part", part=3), *faults(PROXY)]]
     found += [("signed-tls", fault) for fault in [*faults(BODY, op="part", part=3)[::3], *faults(PROXY)[::3]]]
     found += [("M1-whole-signed", fault) for fault in [*faults(BODY, op="put")[1::3], *faults(PROXY)[1::3]]]

@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import sys
 import urllib.parse
 from collections.abc import Callable, Iterator
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import Encoding
 from talk import Call, Reply, ask
 
 from fastmpu.mock import Authority, Cluster, FaultError, Link, Tls, certificates
+from fastmpu.mock.tls import TlsWire
 
 HEALTH = "/v1/health"
 MIB = 1 << 20
@@ -24,10 +28,13 @@ def trusting(ca_file: Path | None) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(ca_file))
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with Cluster(targets=2, tls="self-made", header_timeout=0.5, closing_delay=0.1) as cluster:
-        yield cluster
+@pytest.fixture(scope="module", params=[0, 1], ids=["ssl", "pyOpenSSL"])
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Modes 1 and 2 of client_auth have another library under them: whatever is told here holds for both."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Authority, "issue", partialmethod(Authority.issue, client_auth=request.param))
+        with Cluster(targets=2, tls="self-made", header_timeout=0.5, closing_delay=0.1) as cluster:
+            yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +161,24 @@ def test_a_bad_certificate_is_on_the_fault_menu(cluster: Cluster, context: ssl.S
     assert [fired.node for fired in cluster.faults.log if fired.kind == "tls_bad_cert"][-2:] == ["target:1"] * 2
 
 
+@pytest.mark.parametrize("mode", [1, 4])
+def test_a_node_with_a_bad_certificate_asks_clients_for_the_same(tmp_path: Path, mode: int) -> None:
+    authority = Authority(tmp_path)
+    own = authority.issue("client")
+    context = trusting(authority.ca_file)
+    context.load_cert_chain(own.certificate, own.key)
+    careless = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    careless.check_hostname, careless.verify_mode = False, ssl.CERT_NONE
+    with Cluster(targets=1, tls="self-made") as cluster:
+        cluster.set_tls(authority.issue("127.0.0.1", client_auth=mode))
+        with cluster.faults.add("tls_bad_cert(expired, where=proxy, times=2)"):
+            with pytest.raises(ssl.SSLCertVerificationError):
+                Call(cluster.endpoint, context)
+            with contextlib.nullcontext() if mode == 1 else pytest.raises((ssl.SSLError, ConnectionError)):
+                assert ask(cluster.endpoint, "GET", HEALTH, context=careless).status == 200
+        assert ask(cluster.endpoint, "GET", HEALTH, context=context).status == 200
+
+
 def test_a_bad_certificate_needs_one_that_is_made() -> None:
     with pytest.raises(FaultError, match="self-made"):
         Cluster(targets=1, faults=["tls_bad_cert"])
@@ -195,35 +220,102 @@ def test_certificates_of_ones_own(tmp_path: Path) -> None:
             cluster.set_tls("expired")
 
 
+ASKED = {"none": "", "ours": "ours", "stranger": "stranger"}
+UNASKED = dict.fromkeys(ASKED, "")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize(
     ("mode", "lets_in"),
     [
-        (0, {"none", "ours", "stranger"}),
-        (1, {"none", "ours", "stranger"}),
-        (2, {"ours"}),  # AIStore would let the stranger in
-        (3, {"none", "ours"}),
-        (4, {"ours"}),
+        (0, UNASKED),
+        (1, ASKED),
+        (2, {"ours": "ours", "stranger": "stranger"}),
+        (3, {"none": "", "ours": "ours"}),
+        (4, {"ours": "ours"}),
     ],
 )
-def test_client_certificates(tmp_path: Path, mode: int, lets_in: set[str]) -> None:
+def test_client_certificates(
+    tmp_path: Path, mode: int, lets_in: dict[str, str], version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is served, and whose certificate has reached the server."""
     authority, other = Authority(tmp_path / "ours"), Authority(tmp_path / "others")
-    shown = {"none": None, "ours": authority.issue("client"), "stranger": other.issue("client")}
-    entered = set()
+    shown = {"none": None, "ours": authority.issue("client"), "stranger": other.issue("client", kind="self_signed")}
+    names = {der_of(tls): who for who, tls in shown.items() if tls is not None} | {None: ""}
+    came = []
+
+    def serve(wire: TlsWire, head: bytes | None) -> bytes | None:
+        if head is not None:  # at a connection's end, which may come late
+            came.append(names[certificate_at(wire)])
+        return head
+
+    receive = TlsWire.receive_head
+    monkeypatch.setattr(TlsWire, "receive_head", lambda wire, first: serve(wire, receive(wire, first=first)))
+    entered = {}
     with Cluster(targets=1, tls=authority.issue("127.0.0.1", client_auth=mode)) as cluster:
         for who, tls in shown.items():
             context = trusting(cluster.ca_file)
+            context.maximum_version = version
             if tls is not None:
                 context.load_cert_chain(tls.certificate, tls.key)
+            came.clear()
             with contextlib.suppress(ssl.SSLError, ConnectionError):
                 if ask(cluster.endpoint, "GET", HEALTH, context=context).status == 200:
-                    entered.add(who)
+                    entered[who] = came[0]
     assert entered == lets_in
+
+
+def der_of(tls: Tls) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(Path(tls.certificate).read_text().partition("-----BEGIN PRIVATE")[0])
+
+
+def certificate_at(wire: TlsWire) -> bytes | None:
+    """The client's, as DER."""
+    if isinstance(wire.socket, ssl.SSLSocket):
+        return wire.socket.getpeercert(binary_form=True)
+    certificate = wire.socket.connection.get_peer_certificate()
+    return None if certificate is None else certificate.to_cryptography().public_bytes(Encoding.DER)
+
+
+@pytest.mark.parametrize("mode", [1, 2])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_session_goes_on_with_a_certificate_that_is_not_verified(
+    tmp_path: Path, mode: int, version: ssl.TLSVersion
+) -> None:
+    authority = Authority(tmp_path)
+    own = authority.issue("client", kind="self_signed")
+    with Cluster(targets=1, tls=authority.issue("127.0.0.1", client_auth=mode)) as cluster:
+        context = trusting(cluster.ca_file)
+        context.maximum_version = version
+        context.load_cert_chain(own.certificate, own.key)
+        port = int(cluster.endpoint.rpartition(":")[2])
+        session = None
+        for again in (False, True):
+            with (
+                socket.create_connection(("127.0.0.1", port), 10) as plain,
+                context.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as sock,
+            ):
+                sock.sendall(f"GET {HEALTH} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                assert sock.recv(1000).startswith(b"HTTP/1.1 200 ")
+                assert sock.session_reused is again
+                session = sock.session
+
+
+def test_without_pyopenssl_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "fastmpu.mock.lenient_tls", raising=False)
+    monkeypatch.setitem(sys.modules, "OpenSSL", None)
+    authority = Authority(tmp_path)
+    for mode in (1, 2):
+        with pytest.raises(ValueError, match="pip install pyopenssl"):
+            Cluster(tls=authority.issue("127.0.0.1", client_auth=mode))
+    Cluster(tls=authority.issue("127.0.0.1", client_auth=4))
 
 
 def test_bad_arguments(tmp_path: Path) -> None:
     pair = Authority(tmp_path).issue("localhost")
     for tls, reason in (
         (Tls(pair.certificate, client_auth=5), "0, 1, 2, 3, 4"),
+        (Tls(pair.certificate, client_auth=2), "client_ca"),
         (Tls(pair.certificate, client_auth=4), "client_ca"),
         ("made-up", "self-made"),
     ):
@@ -240,14 +332,18 @@ def test_bad_arguments(tmp_path: Path) -> None:
 
 
 def test_without_cryptography_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "cryptography.x509", None)
+    monkeypatch.setitem(sys.modules, "cryptography.x509", None)
     with pytest.raises(ValueError, match="pip install cryptography"):
         Cluster(tls="self-made").start()
 
 
-def test_a_handshake_pays_its_round_trips() -> None:
-    with Cluster(targets=1, tls="self-made", link=Link(round_trip=0.02)) as cluster:
+@pytest.mark.parametrize("mode", [0, 1])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_handshake_pays_its_round_trips(tmp_path: Path, mode: int, version: ssl.TLSVersion) -> None:
+    tls = Authority(tmp_path).issue("127.0.0.1", client_auth=mode)
+    with Cluster(targets=1, tls=tls, link=Link(round_trip=0.02)) as cluster:
         context = trusting(cluster.ca_file)
+        context.maximum_version = version
         assert ask(cluster.endpoint, "GET", HEALTH, context=context).status == 200
 
 

@@ -94,6 +94,23 @@ def test_close_ends_what_is_idle_now_and_what_is_in_use_later() -> None:
         get(transport, ONE)
 
 
+def test_what_is_idle_can_be_dropped() -> None:
+    """What is in use meanwhile is kept afterwards: it has just worked."""
+    connect = ScriptedStream.connector([PENDING, PENDING, OK, OK])
+    with ZeroCopyTransport(connect=connect) as transport:
+        answers = [hold(transport, ONE), hold(transport, TWO)]
+        get(transport, "http://three:8080/")
+        transport.pool.drop_idle()
+        assert [stream.closed for stream in connect.streams] == [False, False, True]
+        for answer in answers:
+            answer.read()
+            answer.close()
+        transport.pool.drop_idle()
+        assert all(stream.closed for stream in connect.streams)
+        get(transport, ONE)
+        assert len(connect.streams) == 4
+
+
 def test_a_failed_connect_holds_no_place() -> None:
     def refuse(origin: Origin, seconds: float, cancel: object) -> NetworkStream:
         raise ConnectionRefusedError(f"nobody at {origin}")

@@ -103,6 +103,25 @@ def test_the_kernel_gets_the_file_itself(tmp_path: Path) -> None:
     assert connect.streams[0].wire.endswith(path.read_bytes()[100:20_100])
 
 
+def test_a_small_body_in_memory_goes_with_its_head() -> None:
+    """In one call of the kernel, which may take it in pieces: the body's own bytes are those that are counted."""
+    exchange = Exchange()
+    connect = ScriptedStream.connector([OK])
+    send(connect, BufferBody(bytes(64 << 10)), exchange=exchange)
+    assert len(connect.streams[0].sent) == 1
+    assert exchange == Exchange(head_sent=True, handed=64 << 10, answered=True, status=200)
+
+    connect = ScriptedStream.connector([OK])
+    send(connect, BufferBody(bytes((64 << 10) + 1)))
+    assert len(connect.streams[0].sent) == 2
+
+    exchange = Exchange()
+    connect = ScriptedStream.connector([OK], accept=7)
+    send(connect, BufferBody(bytes(1000)), exchange=exchange)
+    assert connect.streams[0].wire.endswith(b"\r\n\r\n" + bytes(1000))
+    assert exchange.handed == 1000
+
+
 def test_where_the_kernel_cannot_take_files_they_are_read(tmp_path: Path) -> None:
     path = tmp_path / "data"
     path.write_bytes(os.urandom(700_000))

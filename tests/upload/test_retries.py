@@ -214,6 +214,27 @@ def test_a_failed_abort_is_a_note(obj: fastmpu.Object, tap: Interposer) -> None:
         assert str(caught.value.upload_id) in caught.value.__notes__[0]
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("what", ["status(code=503", "lost_response(how=reset"])
+def test_an_abort_is_tried_again_on_fresh_connections(cluster: mock.Cluster, engine: str, what: str) -> None:
+    """Others that are idle may be dead by now, though nothing tells: each would cost one of the three tries."""
+    cluster.faults.add("status(op=part, part=5, code=403)")
+    cluster.faults.add(f"{what}, op=abort, where=target, times=2)")
+    with fastmpu.Client(cluster.endpoint) as client:
+        obj = client.bucket("bucket").create().object("o")
+        with pytest.raises(PartError) as caught:
+            send(obj, engine)
+    assert getattr(caught.value, "__notes__", []) == []
+    seen = set()
+    tries = []
+    for record in cluster.truth.attempts():
+        connection = (record.node, record.connection)
+        if record.op == "abort":
+            tries.append("kept" if connection in seen else "fresh")
+        seen.add(connection)
+    assert tries == ["kept", "fresh", "fresh"]
+
+
 def test_a_create_that_fails_leaves_nothing(obj: fastmpu.Object, tap: Interposer, nothing_left: None) -> None:
     """There is nothing to abort then, and nothing is."""
     tap.on("create", refuse(403), times=1)
