@@ -30,7 +30,7 @@ from .process_end import this_boot
 
 logger = logging.getLogger("fastmpu")
 
-FLUSH_SECONDS: Final = 0.02
+FLUSH_SECONDS: Final = 0.1
 _FAILURES: Final = (sqlite3.Error, OSError, DamagedError)
 
 
@@ -200,7 +200,7 @@ class JobLog:
         path, journal, self._journal = self._journal.path, self._journal, None
         noted, self._entry = self._entry is not None, None
         journal.close()
-        if self._lock is not None and not self._lock.retract() and noted:
+        if self._lock is not None and not self._lock.retract(synced=True) and noted:
             self._believed = JournalError(
                 f"journal {path}: {error}; and nothing there can tell that its notes end here"
             )

@@ -3,7 +3,7 @@
 It is a note for our own next run, never the truth: the cluster is asked before anything in here is acted on, and a
 journal that is lost, damaged or of another version costs a resume, never data. A killed process loses nothing that was
 committed; a machine that crashes may lose the last of it (WAL with synchronous=NORMAL), which the boot's id tells: then
-every part that is not acknowledged is doubtful. Only an upload's id is synced to the disk, before its first byte.
+every part that is not acknowledged is doubtful. Nothing waits for the disk.
 
 Each job has a connection of its own, used by the thread that called `upload()` alone; SQLite keeps processes apart. All
 methods raise what sqlite3 and the system raise: job_log.py decides what becomes of it. Nothing secret is written.
@@ -131,14 +131,12 @@ class Journal:
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def add(self, entry: Entry) -> int:
-        """A new upload id, on the disk's way before this returns. The row's number."""
-        self._db.execute("PRAGMA synchronous=FULL")
+        """A new upload id; a process that is killed after this leaves it behind. The row's number."""
         with self._transaction():
             self._db.execute(f"DELETE FROM uploads WHERE {_ENDED} AND id NOT IN ({_LAST_ENDED})", (KEEP_ENDED,))
             row = self._db.execute("SELECT coalesce(max(id), 0) + 1 FROM uploads").fetchone()[0]
             self._db.execute("DELETE FROM parts WHERE upload NOT IN (SELECT id FROM uploads)")
             self._put(row, entry)
-        self._db.execute("PRAGMA synchronous=NORMAL")
         return int(row)
 
     def update(self, row: int, entry: Entry, parts: Mapping[int, str]) -> None:

@@ -42,17 +42,19 @@ class ObjectLock:
         self._fd = self._take(uri)
 
     def vouch(self, upload_id: str) -> None:
-        """From here on each part of it is noted before it is sent; on the disk when this returns."""
+        """From here on each part of it is noted before it is sent. A crash of the machine that takes this along costs a
+        resume, no data."""
         self.vouches_for = upload_id
         self._write(self._fd)
-        os.fsync(self._fd)
 
-    def retract(self) -> bool:
-        """False: this could not be written, and who comes later will believe the notes."""
+    def retract(self, *, synced: bool = False) -> bool:
+        """False: this could not be written, and who comes later will believe the notes. `synced`: it outlives a crash
+        of the machine."""
         self.vouches_for = ""
         try:
             os.ftruncate(self._fd, 0)
-            os.fsync(self._fd)
+            if synced:
+                os.fsync(self._fd)
         except OSError:
             return False
         return True
