@@ -1,8 +1,8 @@
 """What safety costs: fastmpu as it comes (checksums while sending, proof by HEAD, journal) beside fastmpu
 with all of it off, and with the journal alone off.
 
-    python -m bench.safety_cost                         # 1 GiB, 16 MiB x 4, against a mock cluster in its own process
-    python -m bench.safety_cost --line 600MB            # where the network is the limit, not the two cores
+    python -m bench.safety_cost                         # 1 GiB, 16 MiB x 4; a mock cluster, with lines of 1 GB/s
+    python -m bench.safety_cost --line none             # as fast as the cores go that client and mock share
     AIS_ENDPOINT=http://host:8080 python -m bench.safety_cost
 
 Turn by turn in one run, the order swapped each time. Prints throughput and CPU of both, and ratios run by run, which
@@ -37,16 +37,21 @@ def main() -> None:
     parser.add_argument("--part-size", type=int, default=16, help="MiB (default %(default)s)")
     parser.add_argument("--workers", type=int, default=4, help="threads (default %(default)s)")
     parser.add_argument("--runs", type=int, default=7, help="counted runs, after one that is not (default %(default)s)")
-    parser.add_argument("--line", help="bytes a second that the mock's line to each node takes, as in 300MB")
+    parser.add_argument(
+        "--line",
+        default="1GB",
+        help="bytes a second that the mock's line to each node takes; none: as many as it can (default %(default)s)",
+    )
     options = parser.parse_args()
 
+    line = None if options.line == "none" else options.line
     live = os.environ.get("AIS_ENDPOINT")
     print_machine(["fastmpu", "crc32c", "httpx"])
     where = f"the cluster {live}" if live else "a MOCK cluster (1 proxy, 3 targets, in memory) in its own process"
-    print(f"against {where}{f', lines of {options.line}/s' if options.line else ''}")
+    print(f"against {where}{f', lines of {line}/s' if line and not live else ''}")
     print(f"{options.size} MiB in parts of {options.part_size} MiB x {options.workers} threads, {options.runs} runs\n")
     costs: dict[str, list[Cost]] = {who: [] for who in OPTIONS}
-    with nullcontext(live) if live else mock_cluster(options.line) as endpoint, random_file(options.size * MiB) as file:
+    with nullcontext(live) if live else mock_cluster(line) as endpoint, random_file(options.size * MiB) as file:
         assert endpoint
         make_bucket(endpoint)
         for turn in range(options.runs + 1):
