@@ -37,7 +37,7 @@ Read = Literal["auto", "mmap", "pread"]
 
 # A map covers at most this much and then moves on: the resident pages follow what is in flight. Smaller
 # ones cost CPU, as making and closing one is told to every core; larger ones save none (docs/performance.md).
-_MAP_SPAN: Final = 4 * MiB
+_MAP_SPAN: Final = 2 * MiB
 # What is hashed under the lock at once: 0.2 ms, and on a disk of 100 MB/s some 20 ms, which a writer can wait.
 _MAP_WINDOW: Final = 2 * MiB
 # Below this, asking for a lease costs more than the copy it saves (some 60 us a MiB).

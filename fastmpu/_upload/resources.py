@@ -22,7 +22,7 @@ from .trace import Trace
 
 # The most that one part in flight holds: a window's buffer and what TLS keeps of it, and with a map its span as well.
 READ_FOOTPRINT: Final = 1 * MiB
-MAP_FOOTPRINT: Final = 5 * MiB
+MAP_FOOTPRINT: Final = 3 * MiB
 
 
 def bounded(options: UploadOptions) -> UploadOptions:

@@ -121,11 +121,11 @@ def test_memory_bounds_what_is_in_flight(obj: fastmpu.Object, cluster: mock.Clus
 @pytest.mark.parametrize(
     ("given_options", "concurrency", "read"),
     [
-        ({"max_memory": "80MiB"}, 16, "auto"),
-        ({"max_memory": "79MiB"}, 16, "pread"),
+        ({"max_memory": "48MiB"}, 16, "auto"),
+        ({"max_memory": "47MiB"}, 16, "pread"),
         ({"max_memory": "16MiB"}, 16, "pread"),
         ({"max_memory": "3MiB"}, 3, "pread"),
-        ({"max_memory": "11MiB", "read": "mmap"}, 2, "mmap"),
+        ({"max_memory": "8MiB", "read": "mmap"}, 2, "mmap"),
         ({"max_memory": "10GiB", "max_concurrency": 100}, 100, "auto"),
         ({"max_bandwidth": "1GB"}, 16, "auto"),
         ({"max_bandwidth": 32 * KIB}, 2, "auto"),
@@ -141,7 +141,7 @@ def test_what_the_bounds_leave(given_options: dict[str, object], concurrency: in
     ("given_options", "says"),
     [
         ({"max_memory": "512KiB"}, "max_memory=524288: one part in flight takes up to 1 MiB"),
-        ({"max_memory": "4MiB", "read": "mmap"}, "takes up to 5 MiB"),
+        ({"max_memory": "2MiB", "read": "mmap"}, "takes up to 3 MiB"),
         ({"max_memory": 0}, "max_memory=0: it must be 1024 bytes or more"),
         ({"max_memory": "much"}, "max_memory='much' is not a size"),
         ({"max_bandwidth": 100}, "max_bandwidth=100: it must be 1024 bytes or more"),
