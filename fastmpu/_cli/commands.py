@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
 from os.path import basename
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from .. import mock
@@ -64,16 +64,23 @@ def copy(
 def _as_completed(transfers: Iterable[Transfer], on_progress: OnProgress | None) -> Iterator[Transfer]:
     """In the order in which they end; meanwhile `on_progress` gets the sums over all of them."""
     everything = list(transfers)
-    left = set(everything)
+    ended: SimpleQueue[Any] = SimpleQueue()
+    for each in everything:
+        each.add_done_callback(ended.put)
     began = time.monotonic()
+    due, left = began, len(everything)
     while left:
-        done, _ = wait(left, PROGRESS_INTERVAL, FIRST_COMPLETED)
-        if on_progress is not None:
+        try:
+            transfer = ended.get(timeout=PROGRESS_INTERVAL)
+        except Empty:
+            pass
+        else:
+            left -= 1
+            yield transfer
+        # Not for each of thousands: it looks at all of them.
+        if on_progress is not None and (not left or time.monotonic() >= due):
+            due = time.monotonic() + PROGRESS_INTERVAL
             on_progress(_sum([each.snapshot() for each in everything], time.monotonic() - began))
-        for each in everything:
-            if each in done:
-                left.discard(each)
-                yield each
 
 
 def _sum(events: list[ProgressEvent], elapsed: float) -> ProgressEvent:

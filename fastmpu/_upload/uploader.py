@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Final
@@ -29,7 +29,7 @@ from .progress import OnProgress, ProgressEvent
 from .receipt import Receipt
 from .resources import Resources, bounded
 from .single import plan_for, upload_one
-from .workers import InlineExecutor
+from .workers import InlineExecutor, executor
 
 # So many that one's beginning and end, which send no data, are filled by others; each has its share of the lanes.
 LARGE_AT_ONCE: Final = 4
@@ -127,9 +127,9 @@ class Uploader:
             self._client = client or stack.enter_context(Client(endpoint, token=secret))
             self._client.endpoint.expect(chosen.max_concurrency + LARGE_AT_ONCE)
             inline = chosen.engine == "inline"
-            self._lanes: Executor = InlineExecutor() if inline else _threads("fastmpu", chosen.max_concurrency)
+            self._lanes = executor(chosen.engine, chosen.max_concurrency)
             at_once = 1 if chosen.engine == "process" else LARGE_AT_ONCE
-            self._producers: Executor = InlineExecutor() if inline else _threads("fastmpu-upload", at_once)
+            self._producers = executor(chosen.engine, at_once, name="fastmpu-upload")
             watch = MapWatch(self._client.endpoint)
             self._resources = stack.enter_context(Resources.of(chosen, None if inline else self._lanes, watch))
             self._stack = stack.pop_all()
@@ -156,9 +156,9 @@ class Uploader:
                 raise RuntimeError("the uploader is closed")
             self._open.add(transfer)
         transfer.add_done_callback(self._forget)
-        executor = self._producers if large else self._lanes
+        threads = self._producers if large else self._lanes
         try:
-            executor.submit(self._run, transfer, source, target, progress, large)
+            threads.submit(self._run, transfer, source, target, progress, large)
         except RuntimeError as error:  # an executor's word for an interpreter that is shutting down
             transfer.set_exception(error)
             raise
@@ -218,10 +218,6 @@ class Uploader:
                 raise  # Ctrl-C, in the caller's own thread
         else:
             transfer.set_result(receipt)
-
-
-def _threads(name: str, count: int) -> Executor:
-    return ThreadPoolExecutor(max_workers=count, thread_name_prefix=name)
 
 
 def _check_progress(progress: object) -> None:

@@ -47,11 +47,11 @@ class Lanes(Executor):
             wait_for(self._futures)
 
 
-def executor(engine: str, max_concurrency: int, lanes: Executor | None = None) -> Executor:
-    """The executor behind an engine's name, in threads of its own or in the job's `lanes`; whoever calls shuts it
-    down."""
+def executor(engine: str, max_concurrency: int, lanes: Executor | None = None, name: str = "fastmpu") -> Executor:
+    """The executor behind an engine's name, in threads of its own, called `name`, or in the job's `lanes`; whoever
+    calls shuts it down."""
     if engine == "inline":
         return InlineExecutor()
     if lanes is not None:
         return Lanes(lanes)
-    return ThreadPoolExecutor(max_workers=max_concurrency, thread_name_prefix="fastmpu")
+    return ThreadPoolExecutor(max_workers=max_concurrency, thread_name_prefix=name)

@@ -44,6 +44,12 @@ def obj(tapped: fastmpu.Client) -> fastmpu.Object:
 
 
 @pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    """Where a story's journal is."""
+    return tmp_path / "state" / "journal.sqlite3"
+
+
+@pytest.fixture
 def nothing_left(cluster: mock.Cluster, tap: Interposer) -> Iterator[None]:
     """The story leaves no thread, no open file, no busy connection and no stored byte behind, parts included."""
     threads, files = _threads(), _files()

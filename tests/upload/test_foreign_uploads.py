@@ -21,11 +21,6 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def notes(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "journal.sqlite3"
-
-
 def test_ours_and_others(obj: fastmpu.Object, cluster: mock.Cluster, path: Path, notes: Path) -> None:
     """The list has everybody's; which are in the journal is told."""
     stopped(obj, path, notes)

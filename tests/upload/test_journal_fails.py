@@ -31,11 +31,6 @@ CONTENT = random.Random(61).randbytes((PARTS - 1) * PART + 999)
 
 
 @pytest.fixture
-def notes(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "journal.sqlite3"
-
-
-@pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "source.bin"
     path.write_bytes(CONTENT)

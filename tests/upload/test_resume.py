@@ -42,11 +42,6 @@ CONTENT = random.Random(6).randbytes((PARTS - 1) * PART + 12_345)
 
 
 @pytest.fixture
-def notes(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "journal.sqlite3"
-
-
-@pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "source.bin"
     path.write_bytes(CONTENT)

@@ -20,17 +20,6 @@ SOON = fastmpu.RetryPolicy(attempts=3, base=0.0)
 
 
 @pytest.fixture
-def cluster() -> Iterator[mock.Cluster]:
-    with mock.Cluster(targets=3) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def tap() -> Interposer:
-    return Interposer()
-
-
-@pytest.fixture
 def obj(cluster: mock.Cluster, tap: Interposer) -> Iterator[fastmpu.Object]:
     with fastmpu.Client(cluster.endpoint, transport=tap) as client:
         yield client.bucket("bucket").create().object("dir/name.bin")
