@@ -9,10 +9,12 @@ is known of each upload, and the count of the living; `wait_until_quiet` waits o
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
 from fastmpu.mock.operations import OBJECT_OPS, Operation
@@ -125,6 +127,14 @@ class Truth:
     def to_json_lines(self, **wanted: object) -> str:
         records = self.attempts(**wanted)
         return "".join(json.dumps(record.as_json(), ensure_ascii=False) + "\n" for record in records)
+
+    @staticmethod
+    def most_alive(records: Iterable[Record]) -> int:
+        """How many of these were alive at one time, at most."""
+        records = list(records)
+        edges = [(each.started, 1) for each in records]
+        edges += [(each.ended, -1) for each in records if each.ended is not None]
+        return max(itertools.accumulate((step for _, step in sorted(edges)), initial=0))
 
     def violations(self) -> list[str]:
         """What a client must never do to AIStore v5.0 and has done, and what was lost by it; one sentence each."""

@@ -43,17 +43,6 @@ def files(directory: Path, sizes: Iterable[int]) -> dict[Path, bytes]:
     return made
 
 
-def in_flight(cluster: mock.Cluster) -> int:
-    """The most bodies that were on their way to the targets at one time."""
-    bodies = [each for each in cluster.truth.attempts() if each.op in ("put", "part") and each.announced > 0]
-    edges = [(each.started, 1) for each in bodies] + [(each.ended or each.started, -1) for each in bodies]
-    most = now = 0
-    for _, step in sorted(edges):
-        now += step
-        most = max(most, now)
-    return most
-
-
 @pytest.mark.parametrize("engine", ["auto", "inline"])
 def test_many_small_files_cost_two_requests_each(
     bucket: fastmpu.Bucket, tap: Interposer, tmp_path: Path, engine: str
@@ -85,7 +74,8 @@ def test_large_and_small_share_the_bounds(bucket: fastmpu.Bucket, cluster: mock.
         assert receipt.checksum
         assert len(receipt.parts) == (-(-len(data) // (10 * KIB)) if len(data) > 10 * KIB else 0)
         assert bucket.object(path.name).get_reader().read_all() == data
-    assert 1 < in_flight(cluster) <= 3
+    bodies = [each for each in cluster.truth.attempts() if each.op in ("put", "part") and each.announced > 0]
+    assert 1 < cluster.truth.most_alive(bodies) <= 3
     assert cluster.truth.violations() == []
 
 
