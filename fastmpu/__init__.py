@@ -14,24 +14,14 @@ from .errors import FastMPUError
 if TYPE_CHECKING:
     from . import mock
     from ._plan import PartRange, Plan, plan_parts
-    from ._upload import (
-        ClusterUpload,
-        PartReceipt,
-        ProgressEvent,
-        Receipt,
-        RetryPolicy,
-        StageTimes,
-        Transfer,
-        UnfinishedUpload,
-        Uploader,
-        UploadOptions,
-        abort_cluster_upload,
-        abort_upload,
-        cluster_uploads,
-        resume,
-        unfinished_uploads,
-        upload,
-    )
+    from ._upload.config import UploadOptions
+    from ._upload.foreign import ClusterUpload, abort_cluster_upload, cluster_uploads
+    from ._upload.progress import ProgressEvent
+    from ._upload.receipt import PartReceipt, Receipt
+    from ._upload.retry import RetryPolicy
+    from ._upload.stages import StageTimes
+    from ._upload.uploader import Transfer, Uploader, upload
+    from ._upload.uploads import UnfinishedUpload, abort_upload, resume, unfinished_uploads
     from .ais import Bucket, Client, MultipartUpload, Object, ObjectProps, ObjectReader, Secret, Timeouts
 
 logging.getLogger("fastmpu").addHandler(logging.NullHandler())
@@ -74,27 +64,14 @@ __all__ = [
 # nor `fastmpu.mock` or `fastmpu.errors` by themselves, need what most of these bring in.
 _HOMES = {
     **dict.fromkeys(("PartRange", "Plan", "plan_parts"), "._plan"),
-    **dict.fromkeys(
-        (
-            "ClusterUpload",
-            "PartReceipt",
-            "ProgressEvent",
-            "Receipt",
-            "RetryPolicy",
-            "StageTimes",
-            "Transfer",
-            "UnfinishedUpload",
-            "UploadOptions",
-            "Uploader",
-            "abort_cluster_upload",
-            "abort_upload",
-            "cluster_uploads",
-            "resume",
-            "unfinished_uploads",
-            "upload",
-        ),
-        "._upload",
-    ),
+    "UploadOptions": "._upload.config",
+    **dict.fromkeys(("ClusterUpload", "abort_cluster_upload", "cluster_uploads"), "._upload.foreign"),
+    "ProgressEvent": "._upload.progress",
+    **dict.fromkeys(("PartReceipt", "Receipt"), "._upload.receipt"),
+    "RetryPolicy": "._upload.retry",
+    "StageTimes": "._upload.stages",
+    **dict.fromkeys(("Transfer", "Uploader", "upload"), "._upload.uploader"),
+    **dict.fromkeys(("UnfinishedUpload", "abort_upload", "resume", "unfinished_uploads"), "._upload.uploads"),
     **dict.fromkeys(
         ("Bucket", "Client", "MultipartUpload", "Object", "ObjectProps", "ObjectReader", "Secret", "Timeouts"),
         ".ais",

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .._upload import upload
+from .._upload.uploader import upload
 from ..ais import Client
 from . import rivals
 from .cost import in_this_process

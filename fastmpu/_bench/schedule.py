@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .._sizes import GiB
-from .._upload import upload
+from .._upload.uploader import upload
 from ..ais import Bucket, Client, Object
 from ..errors import FastMPUError, IntegrityError, SourceError, UsageError
 from .cluster import MockOptions, mock_cluster, plain_environment

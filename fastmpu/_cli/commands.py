@@ -13,9 +13,9 @@ from typing import Any
 
 from .. import mock
 from .._sizes import parse_size
-from .._upload import ProgressEvent, Transfer, Uploader
 from .._upload.progress import INTERVAL as PROGRESS_INTERVAL
-from .._upload.progress import OnProgress
+from .._upload.progress import OnProgress, ProgressEvent
+from .._upload.uploader import Transfer, Uploader
 from ..ais import parse_uri
 from ..ais.names import check_object_name
 from ..errors import FastMPUError, UsageError

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from .. import mock
 from .._sizes import KiB, MiB, format_size, parse_size
-from .._upload import Receipt
+from .._upload.receipt import Receipt
 from ..ais import Client, Object
 from ..errors import IntegrityError, SourceError, UsageError
 from .render import Progress, bar_of, say, show_table

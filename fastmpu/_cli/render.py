@@ -19,7 +19,8 @@ from rich.markup import escape
 from .._sizes import format_size
 
 if TYPE_CHECKING:
-    from .._upload import ProgressEvent, Receipt
+    from .._upload.progress import ProgressEvent
+    from .._upload.receipt import Receipt
     from ..mock import Cluster
 
 FILE_WIDTH = 160  # of a table that goes to a file or a pipe, which has no width of its own

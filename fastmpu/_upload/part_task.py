@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from .._checksum import new_checksum
 from .._plan import PartRange
-from .._source import HASH_WINDOW, Source
+from .._source import Source
 from .._transport import Exchange
 from ..ais import MultipartUpload
 from ..ais.failure import Failure, classify, facts_of
@@ -30,6 +29,7 @@ from ..errors import (
 from .bandwidth import pace_of
 from .cancel import CancelFlag
 from .config import UploadOptions
+from .hash_range import hash_range
 from .part_body import PartBody
 from .receipt import PartReceipt
 from .resources import Resources
@@ -150,16 +150,6 @@ class PartTask:
             attempts=self.attempts,
             seconds=time.monotonic() - self._began,
         )
-
-
-def hash_range(source: Source, part: PartRange, kind: str) -> str:
-    """The checksum of a range, read once, before it is sent."""
-    checksum = new_checksum(kind)
-    with source.open_part(part.offset, part.length) as reader:
-        end = part.offset + part.length
-        for at in range(part.offset, end, HASH_WINDOW):
-            reader.feed(at, min(HASH_WINDOW, end - at), checksum.update)
-    return checksum.hexdigest()
 
 
 def with_retries(request: Callable[[], T], job: Job, *, repeatable: bool) -> T:

@@ -15,14 +15,16 @@ import pickle
 import socket
 import struct
 from dataclasses import dataclass, field, fields
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
 from .._plan import PartRange
 from .._transport import Exchange
-from ..ais.tls import Tls
 from .stages import StageTimes
+
+if TYPE_CHECKING:
+    from ..ais.tls import Tls  # by those who have TLS: a worker without it needs nothing of `ais`
 
 # A lane's cells: 64-bit words, a cache line apart from the next lane's.
 HANDED: Final = 0  # body bytes that the kernel took
@@ -39,8 +41,9 @@ _HEAD: Final = struct.Struct("!I")
 
 @dataclass(frozen=True)
 class Setup:
-    """The first message to a worker. `cells`: where each lane's are. After it come the descriptors: shared memory,
-    source, what a `Bandwidth` of `rate` is shared by (if there is one), a socket for each lane."""
+    """The first message to a worker. `cells`: where each lane's are. `longest`: bytes of an answer's body, and no more
+    are of interest. After it come the descriptors: shared memory, source, what a `Bandwidth` of `rate` is shared by (if
+    there is one), a socket for each lane."""
 
     parent: int
     name: str
@@ -48,6 +51,7 @@ class Setup:
     tls: Tls | None
     cells: tuple[int, ...]
     rate: float | None
+    longest: int
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ import httpx
 
 from .._source import Source
 from .._transport import CancelFlag, Cancelled, Exchange
+from ..ais.responses import MAX_BODY
 from ..ais.tls import Tls
 from .bandwidth import Bandwidth
 from .engine import descriptor_of
@@ -357,7 +358,7 @@ class ProcessPool:
             mapped = self._source.reading == "mmap"
             limit = self._bandwidth
             rate = None if limit is None else limit.rate
-            worker.control.send(Setup(os.getpid(), self._source.name, mapped, self._tls, firsts, rate))
+            worker.control.send(Setup(os.getpid(), self._source.name, mapped, self._tls, firsts, rate, MAX_BODY))
             source = descriptor_of(self._source)
             assert source is not None
             shared = [self._memory, source] if limit is None else [self._memory, source, limit.fileno]

@@ -28,12 +28,11 @@ import httpx
 from .._source import Source
 from .._source.mapped_file import File
 from .._transport import Exchange, ZeroCopyTransport
-from ..ais.responses import MAX_BODY
 from ..errors import SourceChangedError, UsageError
 from .bandwidth import Bandwidth, pace_of
+from .hash_range import hash_range
 from .lease_guard import LeaseGuard
 from .part_body import PartBody
-from .part_task import hash_range
 from .process_messages import (
     BEAT,
     BEAT_SECONDS,
@@ -94,12 +93,14 @@ class Lane:
         source: Source,
         transport: httpx.BaseTransport | Failure,
         bandwidth: Bandwidth | None,
+        longest: int,
     ):
         self._channel = channel
         self._cells = cells
         self._source = source
         self._transport = transport
         self._bandwidth = bandwidth
+        self._longest = longest
 
     def serve(self) -> None:
         """Until the parent hangs up. A bug in here ends the process: a lane that does not answer would be a hang."""
@@ -142,7 +143,7 @@ class Lane:
                 extensions={**ticket.extensions, "exchange": record, "cancel": cancel},
             )
             answer = self._transport.handle_request(request)
-            content = b"".join(_some(answer))
+            content = b"".join(_some(answer, self._longest))
         except Exception as error:  # noqa: BLE001 - goes home
             failure = Failure.of(error)
         sums = body.hexdigests() if body.checksums else {}
@@ -161,7 +162,7 @@ class Lane:
         )
 
 
-def _some(answer: httpx.Response) -> Iterator[bytes]:
+def _some(answer: httpx.Response, longest: int) -> Iterator[bytes]:
     """The answer's body, or so much of it that the parent sees that it is too large."""
     taken = 0
     assert isinstance(answer.stream, httpx.SyncByteStream)
@@ -169,7 +170,7 @@ def _some(answer: httpx.Response) -> Iterator[bytes]:
         for piece in answer.stream:
             yield piece
             taken += len(piece)
-            if taken > MAX_BODY:
+            if taken > longest:
                 return
     finally:
         answer.close()
@@ -196,7 +197,7 @@ def main(control: socket.socket) -> NoReturn:
         LeaseGuard(source).__enter__()
         for lane, first in zip(others, setup.cells, strict=True):
             own = cells[first : first + CELLS]
-            serving = Lane(Channel(socket.socket(fileno=lane)), own, source, transport, bandwidth)
+            serving = Lane(Channel(socket.socket(fileno=lane)), own, source, transport, bandwidth, setup.longest)
             threading.Thread(target=serving.serve, name=f"fastmpu-lane-{first // CELLS}", daemon=True).start()
         _beat(cells[setup.cells[0] + BEAT :], control)
     except EOFError:

@@ -16,9 +16,9 @@ from typing import Final
 from .._plan import PartRange, Plan
 from .._source import Source
 from ..errors import ResumeError
+from .hash_range import hash_range
 from .job_log import JobLog
 from .journal import DamagedError, Entry, Journal, numbers_of
-from .part_task import hash_range
 from .receipt import PartReceipt
 
 logger = logging.getLogger("fastmpu")

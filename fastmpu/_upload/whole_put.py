@@ -14,7 +14,8 @@ from .._source import Source, resolve
 from .._transport import Exchange
 from ..ais import Object
 from ..errors import FastMPUError
-from .part_task import Job, hash_range, with_retries
+from .hash_range import hash_range
+from .part_task import Job, with_retries
 from .progress import ProgressMeter
 from .stages import StageTimes
 

@@ -20,7 +20,7 @@ from .placement import name_digest
 from .reader import ObjectReader
 
 if TYPE_CHECKING:
-    from .._upload import Receipt
+    from .._upload.receipt import Receipt
     from .bucket import Bucket
 
 _HEX = re.compile(r"[0-9a-f]{8,128}")
@@ -178,6 +178,6 @@ class Object:
     def upload(self, source: Any, **options: Any) -> Receipt:
         """Upload a file or a buffer to this object, fast and proved; the options are those of `fastmpu.upload`."""
         # The one arrow that points up the import map, at call time: users look for this verb here.
-        from .._upload import upload
+        from .._upload.uploader import upload
 
         return upload(source, self, **options)
