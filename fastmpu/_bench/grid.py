@@ -17,6 +17,8 @@ from ..errors import UsageError
 OURS = "fastmpu"
 READ_BACK = "read-back"
 RIVALS = ("sdk", "httpx", "sendfile")
+SHA256 = "sha256"  # beside the values of the option `checksum`: that, and each part's SHA-256 ahead of it
+CHECKSUMS = (*get_args(ChecksumChoice), SHA256)
 
 T = TypeVar("T")
 
@@ -79,7 +81,7 @@ class Grid:
             _several(part_size, "part_size", _part_size),
             _several(concurrency, "concurrency", _count("concurrency", MAX_CONCURRENCY)),
             engines,
-            _several(checksum, "checksum", _one_of("checksum", get_args(ChecksumChoice))),
+            _several(checksum, "checksum", _one_of("checksum", CHECKSUMS)),
             _several(processes, "processes", _count("processes", MAX_PROCESSES)) if processes else (),
             rivals,
             read_back,

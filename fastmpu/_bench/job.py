@@ -13,7 +13,7 @@ from .._upload.uploader import upload
 from ..ais import Client
 from . import rivals
 from .cost import in_this_process
-from .grid import OURS, READ_BACK, Cell
+from .grid import OURS, READ_BACK, SHA256, Cell
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ def _job(task: Task) -> Callable[[], object]:
         return lambda: sum(len(piece) for piece in target.get_reader())
     # All as it comes but what the cell says; in parts also where one would do, and never on with an older upload.
     options: dict[str, Any] = {"multipart_threshold": 1, "max_concurrency": cell.concurrency, "resume": "never"}
-    options |= {"engine": cell.engine, "checksum": cell.checksum}
+    hashed = {"part_checksum": SHA256} if cell.checksum == SHA256 else {"checksum": cell.checksum}
+    options |= {"engine": cell.engine, **hashed}
     if cell.processes:
         options["processes"] = cell.processes
     return lambda: upload(path, target, part_size=cell.part_size, **options)

@@ -27,7 +27,9 @@ def bench(
     part_size: Annotated[str, typer.Option("--part-size", "-p", help=SEVERAL)] = "8MiB,16MiB,64MiB",
     concurrency: Annotated[str, typer.Option("--concurrency", "-c", help=SEVERAL)] = "1,4,16",
     engine: Annotated[str, typer.Option(help=SEVERAL)] = "auto",
-    checksum: Annotated[str, typer.Option(help=SEVERAL)] = "auto",
+    checksum: Annotated[
+        str, typer.Option(help="Values with commas between, and sha256, for each part's SHA-256 in its request.")
+    ] = "auto",
     processes: Annotated[str, typer.Option(help="Workers of the process engine, with commas between.")] = "",
     against: Annotated[str, typer.Option(help="Rivals, of sdk, httpx and sendfile (bare sockets: the limit).")] = "",
     runs: Annotated[int, typer.Option(help="Counted repetitions of all cells, after one warm-up.")] = 5,

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fastmpu import errors
+from fastmpu import errors, mock
 from fastmpu._bench import Conditions, Grid
 from fastmpu._bench import run as run_grid
 from fastmpu._bench.cost import in_a_child, in_this_process
@@ -87,6 +87,18 @@ def test_table_document_and_pictures_from_the_command(run: Run, tmp_path: Path) 
     assert (tmp_path / "again" / "cpu.svg").read_bytes() == (tmp_path / "plots" / "cpu.svg").read_bytes()
 
 
+def test_sha256_is_a_checksum_of_parts() -> None:
+    """The cluster is told each part's and compares: what was damaged on the way is refused, and sent again."""
+    grid = Grid.of(part_size="100KB", concurrency="1", checksum="sha256")
+    with mock.Cluster() as cluster:
+        cluster.faults.add("flip_bit(op=part, part=2)")
+        report = run_grid(grid, Conditions(size=300_000, runs=1, endpoint=cluster.endpoint)).document()
+        parts = cluster.truth.attempts(op="part")
+    assert [cell["checksum"] for cell in report["cells"]] == ["sha256"]
+    assert [each.part for each in parts if each.outcome == "refused"] == [2]
+    assert len([each for each in parts if each.outcome == "stored"]) == 2 * 3  # once more to warm up
+
+
 def test_against_a_cluster_that_exists(run: Run, endpoint: str) -> None:
     """No mock of its own is named, and nothing is left there."""
     before = bench_buckets(endpoint)
@@ -148,7 +160,7 @@ def test_what_a_job_took() -> None:
         (["-c", "0"], "from 1 to 1024"),
         (["-c", "four"], "concurrency='four'"),
         (["--engine", "warp"], "'thread'"),
-        (["--checksum", "md4"], "'crc32c'"),
+        (["--checksum", "md4"], "'sha256'"),
         (["--against", "curl"], "'sendfile'"),
         (["--processes", "2"], "engine='process'"),
         (["--processes", "0", "--engine", "process"], "processes='0'"),
