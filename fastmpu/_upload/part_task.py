@@ -64,7 +64,7 @@ class Job:
     ) -> PartBody:
         """A part on its way, no faster than the job may go. `source` has it, in the job's stead."""
         pace = pace_of(self.resources.bandwidth, self.cancel)
-        return PartBody(source or self.source, part, checksums, on_piece, pace)
+        return PartBody(source or self.source, part, checksums, on_piece, pace, self.resources.ahead)
 
 
 class PartTask:

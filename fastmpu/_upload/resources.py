@@ -5,7 +5,7 @@ Any thread: each thing in here has a lock of its own, where it needs one.
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -15,6 +15,7 @@ from .._sizes import MiB, format_size
 from ..errors import UsageError
 from .bandwidth import LEAST_PIECE, Bandwidth
 from .config import UploadOptions
+from .engine import usable_cores
 from .map_watch import MapWatch
 from .retry import RetryBudget
 from .throttle import Throttle
@@ -45,10 +46,18 @@ def bounded(options: UploadOptions) -> UploadOptions:
     return replace(options, max_concurrency=count, read=read)
 
 
+def _ahead(options: UploadOptions) -> Executor | None:
+    """Several requests in flight overlap hashing and sending by themselves; one alone needs another thread, and a core
+    for it."""
+    alone = options.max_concurrency == 1 and options.engine in ("auto", "thread")
+    return ThreadPoolExecutor(1, "fastmpu-hash") if alone and usable_cores() > 1 else None
+
+
 @dataclass(frozen=True)
 class Resources:
     """One job's. `options` are within their bounds. `lanes`: threads for parts, where several uploads share them; else
-    each upload has its own. `map_watch`: for a job of many objects. Close it when no upload is under way."""
+    each upload has its own. `map_watch`: for a job of many objects. `ahead`: a thread that hashes, where
+    only one sends. Close it when no upload is under way."""
 
     options: UploadOptions
     budget: RetryBudget
@@ -57,6 +66,7 @@ class Resources:
     trace: Trace | None
     lanes: Executor | None
     map_watch: MapWatch | None
+    ahead: Executor | None
     inline: UploadOptions
     """The same, for what a lane sends by itself."""
 
@@ -72,14 +82,17 @@ class Resources:
             Trace(options.trace) if options.trace else None,
             lanes,
             map_watch,
+            _ahead(options),
             replace(options, engine="inline"),
         )
 
     def close(self) -> None:
-        """Write the trace."""
+        """Write the trace, and end what threads there are."""
         with ExitStack() as stack:
             if self.bandwidth is not None:
                 stack.callback(self.bandwidth.close)
+            if self.ahead is not None:
+                stack.callback(self.ahead.shutdown)
             if self.trace is not None:
                 self.trace.write()
 

@@ -6,14 +6,18 @@ Any thread may add spans; one lock, held for an append. Written once, at the end
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from .._transport import Exchange
 from ..errors import UsageError
+
+logger = logging.getLogger("fastmpu")
 
 
 class Trace:
@@ -58,7 +62,8 @@ class Trace:
             self.span("server wait", exchange.last_sent, exchange.answered_at or ended)
 
     def write(self) -> None:
-        """All of it, or, where the disk is full, the old file; never half a one."""
+        """All of it, or, where the disk is full, the old file and a warning; never half a one. What was uploaded does
+        not depend on it."""
         with self._lock:
             events = list(self._events)
             threads = dict(self._threads)
@@ -70,5 +75,7 @@ class Trace:
         try:
             half.write_text(json.dumps({"traceEvents": names + events, "displayTimeUnit": "ms"}))
             half.replace(self._path)
-        finally:
-            half.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("the trace %s could not be written: %s", self._path, error)
+            with suppress(OSError):
+                half.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ import pytest
 
 import fastmpu
 from fastmpu import mock
-from fastmpu._upload import lease_guard
+from fastmpu._upload import lease_guard, part_body
 
 PART, PARTS = 64 * 1024, 5
 OLD = b"what was there before"
@@ -68,8 +68,14 @@ def open_ones(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("read", ["pread", "mmap"])
 @pytest.mark.parametrize(
-    ("engine", "code"),
-    [("inline", errno.EIO), ("inline", errno.ESTALE), ("inline", errno.EMFILE), ("thread", errno.EIO)],
+    ("engine", "concurrency", "code"),
+    [
+        ("inline", 1, errno.EIO),
+        ("inline", 1, errno.ESTALE),
+        ("inline", 1, errno.EMFILE),
+        ("thread", 2, errno.EIO),
+        ("thread", 1, errno.EIO),
+    ],
 )
 def test_the_nth_call_of_the_source_fails(
     obj: fastmpu.Object,
@@ -77,6 +83,7 @@ def test_the_nth_call_of_the_source_fails(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     engine: str,
+    concurrency: int,
     code: int,
     read: str,
 ) -> None:
@@ -87,8 +94,9 @@ def test_the_nth_call_of_the_source_fails(
     notes = str(tmp_path / "state" / "journal.sqlite3")
     inside = cluster.bucket("bucket")
     monkeypatch.setattr(lease_guard, "POLL", 60.0)  # how often it asks is a matter of time
+    monkeypatch.setattr(part_body, "AHEAD_PIECE", PART // 3)  # with one in flight, a thread hashes ahead
     failing = Failing(monkeypatch, code)
-    options = {"part_size": PART, "max_concurrency": 2, "engine": engine, "journal": notes, "read": read}
+    options = {"part_size": PART, "max_concurrency": concurrency, "engine": engine, "journal": notes, "read": read}
     resumed = 0
     while True:
         nth = failing.nth + 1

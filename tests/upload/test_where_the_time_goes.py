@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
@@ -107,6 +108,19 @@ def test_one_trace_for_all_of_an_uploader(obj: fastmpu.Object, tmp_path: Path) -
         for number in range(5):
             uploader.submit(b"data", f"{obj.bucket.uri}/{number}")
     assert sum(str(event["name"]).startswith("ais://bucket/") for event in spans(path)) == 5
+
+
+def test_a_trace_that_cannot_be_written_is_a_warning(
+    obj: fastmpu.Object, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The object is there by then."""
+    directory = tmp_path / "gone"
+    directory.mkdir()
+    receipt = obj.upload(
+        DATA, part_size="16KiB", trace=directory / "trace.json", progress=lambda _: rmtree(directory, True)
+    )
+    assert receipt.verified == "head"
+    assert [each.getMessage() for each in caplog.records if "trace.json could not be written" in each.getMessage()]
 
 
 def test_a_failed_upload_leaves_its_trace(obj: fastmpu.Object, cluster: mock.Cluster, tmp_path: Path) -> None:
