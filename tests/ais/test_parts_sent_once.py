@@ -294,6 +294,22 @@ def test_one_redirect_serves_all_parts(tap: Interposer, obj: fastmpu.Object, mpu
     assert max(wire.length for wire in tap.wires if wire.origin == proxy) < 1000
 
 
+def test_one_redirect_serves_all_who_begin_at_once(cluster: mock.Cluster, obj: fastmpu.Object) -> None:
+    """They wait for the answer to the first; if that is none, each asks for itself."""
+    cluster.faults.add("latency(100, op=part, where=proxy)")
+    obj.upload(b"x" * 80_000, part_size=10_000, max_concurrency=8, engine="thread")
+    asked = [each for each in cluster.truth.attempts(where="proxy") if each.part is not None]
+    assert len(asked) == 1
+    cluster.truth.clear()
+    cluster.faults.add("status(503, op=part, where=proxy)")
+    receipt = obj.upload(b"y" * 80_000, part_size=10_000, max_concurrency=8, engine="thread")
+    asked = [each for each in cluster.truth.attempts(where="proxy") if each.part is not None]
+    assert [each.status for each in asked].count(503) == 1
+    assert 2 <= len(asked) <= 1 + 8
+    assert receipt.attempts == 8
+    assert obj.get_reader().read_all() == b"y" * 80_000
+
+
 def test_a_failed_abort_can_be_tried_again(
     cluster: mock.Cluster, tap: Interposer, mpu: fastmpu.MultipartUpload
 ) -> None:

@@ -84,7 +84,11 @@ def test_who_hashes(
 
 @pytest.mark.parametrize(
     "fault",
-    ["status(503, op=part, part=2)", "reset_at(op=part, part=2, byte=1000000)", "flip_bit(op=part, part=2, byte=1900000)"],
+    [
+        "status(503, op=part, part=2)",
+        "reset_at(op=part, part=2, byte=1000000)",
+        "flip_bit(op=part, part=2, byte=1900000)",
+    ],
 )
 def test_a_part_that_is_sent_again_is_hashed_again(
     obj: fastmpu.Object, cluster: mock.Cluster, path: Path, fault: str
