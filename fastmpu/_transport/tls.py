@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import ssl
+import traceback
 from typing import Final
 
 from .exchange import CancelFlag, wait_until
@@ -23,11 +24,7 @@ class TlsStream(SocketStream):
 
     def __init__(self, connected: socket.socket, context: ssl.SSLContext, host: str):
         """Owns `connected` from now on. `context` decides whether certificate and host name are checked."""
-        # A cut is an error, not an end: without its length, only TLS's own end tells that an answer is whole.
-        wrapped = context.wrap_socket(
-            connected, server_hostname=host, do_handshake_on_connect=False, suppress_ragged_eofs=False
-        )
-        super().__init__(wrapped)
+        super().__init__(_wrapped(connected, context, host))
         # TLS may have to write in order to read, and to read in order to write.
         self._in_mask = select.POLLIN
         self._out_mask = select.POLLOUT
@@ -97,3 +94,18 @@ class TlsStream(SocketStream):
             self._ended = True
         # SSLSocket.shutdown would drop the TLS state, and with it the answer.
         socket.socket.shutdown(self._socket, socket.SHUT_WR)
+
+
+def _wrapped(connected: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SSLSocket:
+    try:
+        # A cut is an error, not an end: without its length, only TLS's own end tells that an answer is whole.
+        return context.wrap_socket(
+            connected, server_hostname=host, do_handshake_on_connect=False, suppress_ragged_eofs=False
+        )
+    except OSError as error:
+        # Of a connection that was reset by then, `SSLSocket._create` leaves behind what it has made, open.
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            made = frame.f_locals.get("self")
+            if isinstance(made, ssl.SSLSocket):
+                made.close()
+        raise

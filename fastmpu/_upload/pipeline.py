@@ -1,7 +1,8 @@
 """One upload from plan to proof.
 
-Runs in the caller's thread; parts_run.py says which threads it starts. Every exit from here has ended all attempts, and
-has aborted what can be aborted.
+Runs in the caller's thread; parts_run.py says which threads it starts. It is a generator for the sake of small objects,
+which are stored by one thread and may wait for their proof without it (proofs.py). Every exit from here has ended all
+attempts, and has aborted what can be aborted.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
@@ -50,6 +51,7 @@ from .verify import Expected, patiently, remove_if_ours, verify
 from .whole_put import WholePut
 
 if TYPE_CHECKING:
+    from ..ais.object import Put
     from .process_transport import ProcessTransport
 
 logger = logging.getLogger("fastmpu")
@@ -64,7 +66,11 @@ READ_AHEAD: Final = 2 * MiB  # of each part that starts at once; asking for it c
 # What a request can end in, other than an answer that says it is done.
 NOT_DONE: Final = (ClusterError, TransportError, NotAIStoreError, RedirectRefusedError)
 
+BY_MAP: Final = ("size", "head", "probe")  # what is said of an object that its answer and a newer map prove
+
 T = TypeVar("T")
+# Yields a put that was checked, and is told whether that was at the owner of its name; False: nobody has looked.
+Steps = Generator["Put", bool, Receipt]
 
 
 class Sender(Protocol):
@@ -88,12 +94,12 @@ class Stored:
     upload_id: str = ""
     parts: tuple[PartReceipt, ...] = ()
     doubtful: tuple[PartReceipt, ...] = ()
-    proved: bool = False
-    """By the answer that stored it, as well as a HEAD could."""
+    checked: Put | None = None
+    """What stored it, and proves it as well as a HEAD could if that was the owner of the name."""
 
 
 class Upload:
-    """`source` to `target`, as planned. `run()` once."""
+    """`source` to `target`, as planned. `steps()` once."""
 
     def __init__(
         self,
@@ -135,11 +141,11 @@ class Upload:
         """How far it is, for any thread."""
         return self._meter.snapshot()
 
-    def run(self) -> Receipt:
+    def steps(self) -> Steps:
         self._meter.tick()
         failure: BaseException | None = None
         try:
-            return self._run()
+            return (yield from self._steps())
         except Cancelled as error:
             failure = self._why_cancelled(error)
             raise failure from error
@@ -159,13 +165,14 @@ class Upload:
                 )
             del failure  # it has this frame in its traceback
 
-    def _run(self) -> Receipt:
+    def _steps(self) -> Steps:
         while True:
             stored = self._in_parts() if self._plan.multipart else self._whole()
             self._meter.enter("verify")
+            by_map = stored.checked is not None and self._options.verify in BY_MAP and (yield stored.checked)
             try:
                 with self._stage("verify"):
-                    verified = self._verify(stored)
+                    verified = self._verify(stored, by_map)
                 break
             except IntegrityError as error:
                 removed = remove_if_ours(self._target, stored.expected)
@@ -238,7 +245,7 @@ class Upload:
             self._bytes_sent += put.bytes_sent
             self._spent.add(put.spent)
         self._meter.acknowledged(self._plan.size)
-        return Stored(Expected(self._plan.size, checksum, version=version), proved=put.proved)
+        return Stored(Expected(self._plan.size, checksum, version=version), checked=put.checked)
 
     # --- in parts -----------------------------------------------------------------------------------------------------
 
@@ -445,10 +452,10 @@ class Upload:
                 raise Cancelled("complete was sent and not answered, and the object does not prove it yet")
         return False
 
-    def _verify(self, stored: Stored) -> str:
+    def _verify(self, stored: Stored, by_map: bool) -> str:
         """The level that was reached. Doubtful parts are looked at one by one at every level but "none"."""
         level = self._options.verify
-        if stored.proved and level in ("size", "head", "probe"):
+        if by_map:
             return "size" if level == "size" else "head"
         retry = self._options.retry
         reached = patiently(lambda: verify(self._target, stored.expected, "head" if level == "probe" else level), retry)

@@ -16,7 +16,6 @@ from ..errors import UsageError
 from .bandwidth import LEAST_PIECE, Bandwidth
 from .config import UploadOptions
 from .engine import usable_cores
-from .map_watch import MapWatch
 from .retry import RetryBudget
 from .throttle import Throttle
 from .trace import Trace
@@ -56,8 +55,7 @@ def _ahead(options: UploadOptions) -> Executor | None:
 @dataclass(frozen=True)
 class Resources:
     """One job's. `options` are within their bounds. `lanes`: threads for parts, where several uploads share them; else
-    each upload has its own. `map_watch`: for a job of many objects. `ahead`: a thread that hashes, where
-    only one sends. Close it when no upload is under way."""
+    each upload has its own. `ahead`: a thread that hashes, where only one sends. Close it when no upload runs."""
 
     options: UploadOptions
     budget: RetryBudget
@@ -65,13 +63,12 @@ class Resources:
     bandwidth: Bandwidth | None
     trace: Trace | None
     lanes: Executor | None
-    map_watch: MapWatch | None
     ahead: Executor | None
     inline: UploadOptions
     """The same, for what a lane sends by itself."""
 
     @classmethod
-    def of(cls, options: UploadOptions, lanes: Executor | None = None, map_watch: MapWatch | None = None) -> Resources:
+    def of(cls, options: UploadOptions, lanes: Executor | None = None) -> Resources:
         options = bounded(options)
         rate = options.max_bandwidth
         return cls(
@@ -81,7 +78,6 @@ class Resources:
             Bandwidth(rate) if isinstance(rate, int) else None,
             Trace(options.trace) if options.trace else None,
             lanes,
-            map_watch,
             _ahead(options),
             replace(options, engine="inline"),
         )

@@ -1,12 +1,12 @@
 """One source to one object: opened, planned, noted, sent, proved.
 
-Runs in whatever thread calls it, which is that upload's producer (parts_run.py); what it opens it closes.
+Runs in whatever thread goes through its steps, which is that upload's producer (parts_run.py); what it opens it closes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from .engine import engine_for, obstacle_to_processes, usable_cores
 from .job_log import JobLog, new_entry, open_log
 from .journal import Entry
 from .lease_guard import LeaseGuard
-from .pipeline import Upload
+from .pipeline import Steps, Upload
 from .progress import OnProgress
 from .receipt import Receipt
 from .resources import Resources
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .process_transport import ProcessTransport
 
 
-def upload_one(
+def upload_steps(
     source: Any,
     target: Object,
     resources: Resources,
@@ -42,9 +42,10 @@ def upload_one(
     cancel: CancelEvent | None = None,
     in_lane: bool = False,
     started: Callable[[Upload], object] | None = None,
-) -> Receipt:
-    """What `upload` does when all it was given is known to be good. `in_lane`: the calling thread is one of those that
-    send, so nothing here may wait for another of them. `started` gets the upload before its first request.
+) -> Steps:
+    """What `upload` does when all it was given is known to be good, from proof to proof. `in_lane`: the calling thread
+    is one of those that send, so nothing here may wait for another of them. `started` gets the upload before its first
+    request.
     """
     chosen = resources.inline if in_lane else resources.options
     with ExitStack() as stack:
@@ -63,9 +64,21 @@ def upload_one(
         if started is not None:
             started(one)
         try:
-            return one.run()
+            return (yield from one.steps())
         finally:
             retry_aborts(pending, log, target.bucket.client)
+
+
+def to_the_end(steps: Steps) -> Receipt:
+    """All steps in this thread; a HEAD is every proof."""
+    with closing(steps):
+        try:
+            next(steps)
+            while True:
+                steps.send(False)
+        except StopIteration as end:
+            receipt: Receipt = end.value
+            return receipt
 
 
 def plan_for(size: int, options: UploadOptions, target: Object) -> Plan:

@@ -31,7 +31,7 @@ class StageTimes:
     bringing pages in), `checksum`, `limit` (waiting for `max_bandwidth`), `queue` (ready, and no worker free),
     `redirect` (asking the proxy for the target), `send` (in the kernel's hands or waiting for room there),
     `server_wait` (from the last byte to the answer). Of the whole upload: `create`, `complete`, `verify`, with their
-    retries.
+    retries. While a small object of an `Uploader` waits for its proof no worker waits with it: that is in none of them.
     """
 
     read: float = 0.0

@@ -2,18 +2,22 @@
 
 Threads of an `Uploader`, all of which end with it:
 - "fastmpu_0" and up, at most `max_concurrency`: the lanes. Each sends one part of a large source, or does all that a
-  small one needs, from opening it to its proof.
+  small one needs, from opening it until it is stored.
 - "fastmpu-upload_0" and up, at most `LARGE_AT_ONCE`: the producers of large sources (parts_run.py), which wait for
   lanes, and never the other way round.
-Anyone may submit, cancel, and ask. A Transfer's own fields are written by its submitter, then by its one thread.
+- "fastmpu-proof_0" ends small objects that are stored (proofs.py), or, where users' functions are called for that,
+  has one of "fastmpu-call_0" and up, at most `CALLERS`, do it.
+Anyone may submit, cancel, and ask. A Transfer's own fields are written by its submitter, then by one thread at a time.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import Future
-from contextlib import ExitStack
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Final
 
@@ -23,16 +27,20 @@ from ..ais.names import ObjectURI
 from ..errors import Cancelled, InvalidNameError, UsageError
 from .cancel import CancelEvent
 from .config import UploadOptions
-from .map_watch import MapWatch
-from .pipeline import Upload
+from .pipeline import Steps, Upload
 from .progress import OnProgress, ProgressEvent
+from .proofs import Proofs
 from .receipt import Receipt
 from .resources import Resources, bounded
-from .single import plan_for, upload_one
+from .single import plan_for, to_the_end, upload_steps
 from .workers import InlineExecutor, executor
 
 # So many that one's beginning and end, which send no data, are filled by others; each has its share of the lanes.
 LARGE_AT_ONCE: Final = 4
+# Small objects that wait for their proof, each with its file open: as many as are sent, and these at least.
+LEAST_PARKED: Final = 16
+# Threads for users' functions that are called when a small object is proved; they may take their time.
+CALLERS: Final = 8
 
 
 def upload(
@@ -71,18 +79,45 @@ def upload(
             target = _object(place, client or stack.enter_context(Client(endpoint, token=secret)))
         resources = stack.enter_context(Resources.of(chosen))
         target.bucket.client.endpoint.expect(resources.options.max_concurrency)
-        return upload_one(source, target, resources, progress=progress, cancel=cancel)
+        return to_the_end(upload_steps(source, target, resources, progress=progress, cancel=cancel))
 
 
 class Transfer(Future[Receipt]):
     """One upload of an `Uploader`: a future, for `result()`, `add_done_callback`, `concurrent.futures.as_completed`."""
 
-    def __init__(self, uri: str, total: int):
+    def __init__(self, uri: str, total: int, watched: bool = False):
+        """`watched`: a function of the user's is called on the way."""
         super().__init__()
         self.uri = uri
         self._total = total
         self._stop = threading.Event()
         self._upload: Upload | None = None
+        self._guard = threading.Lock()  # of the next one, and of the end where nothing else is called
+        self._watched = watched
+
+    def add_done_callback(self, fn: Callable[[Future[Receipt]], object]) -> None:
+        """As a Future's. The thread that calls `fn` may wait: nothing but further callbacks may wait for it."""
+        with self._guard:
+            self._watched = True
+        super().add_done_callback(fn)
+
+    def _end(self, outcome: Receipt | BaseException, callers: Executor | None) -> None:
+        """`callers`: where users' functions are called; None: here."""
+        if callers is not None:
+            with self._guard:
+                if not self._watched:
+                    self._set(outcome)
+                    return
+            with suppress(RuntimeError):  # an executor's word for an interpreter that is shutting down
+                callers.submit(self._set, outcome)
+                return
+        self._set(outcome)
+
+    def _set(self, outcome: Receipt | BaseException) -> None:
+        if isinstance(outcome, Receipt):
+            self.set_result(outcome)
+        else:
+            self.set_exception(outcome)
 
     def cancel(self) -> bool:
         """Stop it, if it is not done: `result()` then raises `fastmpu.errors.Cancelled`, once its attempts have ended
@@ -130,16 +165,17 @@ class Uploader:
             self._lanes = executor(chosen.engine, chosen.max_concurrency)
             at_once = 1 if chosen.engine == "process" else LARGE_AT_ONCE
             self._producers = executor(chosen.engine, at_once, name="fastmpu-upload")
-            watch = MapWatch(self._client.endpoint)
-            self._resources = stack.enter_context(Resources.of(chosen, None if inline else self._lanes, watch))
+            self._callers = ThreadPoolExecutor(CALLERS, "fastmpu-call")
+            self._proofs = Proofs(self._client.endpoint, 0 if inline else max(chosen.max_concurrency, LEAST_PARKED))
+            self._resources = stack.enter_context(Resources.of(chosen, None if inline else self._lanes))
             self._stack = stack.pop_all()
         self._lock = threading.Lock()  # guards the two below
-        self._open: set[Future[Receipt]] = set()
+        self._open: set[Transfer] = set()
         self._closed = False
 
     def submit(self, source: Any, target: str | Object, *, progress: OnProgress | None = None) -> Transfer:
-        """Upload `source` to `target`, both as in `upload`, as soon as its turn comes. `progress` is called in the
-        thread that sends it.
+        """Upload `source` to `target`, both as in `upload`, as soon as its turn comes. `progress`, and what
+        was given to the Transfer's `add_done_callback`, is called in the threads that send and prove it.
 
         Raises UsageError for what can be seen now, before any request; RuntimeError when the uploader is closed. What
         comes of the source, as a file that is not there, is the Transfer's.
@@ -150,16 +186,18 @@ class Uploader:
         options = self._resources.options
         size = _size_of(source)
         large = options.engine != "inline" and plan_for(size, options, target).multipart
-        transfer = Transfer(target.uri, size)
+        transfer = Transfer(target.uri, size, progress is not None)
         with self._lock:
             if self._closed:
                 raise RuntimeError("the uploader is closed")
             self._open.add(transfer)
-        transfer.add_done_callback(self._forget)
+        self._proofs.coming()
         threads = self._producers if large else self._lanes
         try:
             threads.submit(self._run, transfer, source, target, progress, large)
         except RuntimeError as error:  # an executor's word for an interpreter that is shutting down
+            self._proofs.gone()
+            self._forget(transfer)
             transfer.set_exception(error)
             raise
         return transfer
@@ -169,7 +207,7 @@ class Uploader:
         with self._lock:
             transfers = list(self._open)
         for transfer in transfers:
-            transfer.cancel()  # a Transfer's own
+            transfer.cancel()
 
     def close(self) -> None:
         """Wait for all transfers; then end the threads, write the trace, and close the client, if it is its own. Twice
@@ -178,6 +216,8 @@ class Uploader:
             self._closed = True
         self._producers.shutdown(wait=True)
         self._lanes.shutdown(wait=True)
+        self._proofs.close()
+        self._callers.shutdown(wait=True)
         self._stack.close()
 
     def __enter__(self) -> Uploader:
@@ -194,16 +234,21 @@ class Uploader:
         with self._lock:
             return f"<Uploader {'closed' if self._closed else 'open'}, {len(self._open)} transfers not done>"
 
-    def _forget(self, transfer: Future[Receipt]) -> None:
+    def _forget(self, transfer: Transfer) -> None:
         with self._lock:
             self._open.discard(transfer)
 
     def _run(self, transfer: Transfer, source: Any, target: Object, progress: OnProgress | None, large: bool) -> None:
         transfer.set_running_or_notify_cancel()
-        try:
-            if transfer._stop.is_set():
-                raise Cancelled(f"{target.uri}: cancelled before it began", object_name=target.uri)
-            receipt = upload_one(
+        self._advance(transfer, self._steps(transfer, source, target, progress, large))
+
+    def _steps(
+        self, transfer: Transfer, source: Any, target: Object, progress: OnProgress | None, large: bool
+    ) -> Steps:
+        if transfer._stop.is_set():
+            raise Cancelled(f"{target.uri}: cancelled before it began", object_name=target.uri)
+        return (
+            yield from upload_steps(
                 source,
                 target,
                 self._resources,
@@ -212,12 +257,37 @@ class Uploader:
                 in_lane=not large,
                 started=lambda upload: setattr(transfer, "_upload", upload),
             )
-        except BaseException as error:
-            transfer.set_exception(error)
-            if not isinstance(error, Exception) and isinstance(self._lanes, InlineExecutor):
-                raise  # Ctrl-C, in the caller's own thread
+        )
+
+    def _advance(self, transfer: Transfer, steps: Steps, proved: bool | None = None, in_lane: bool = True) -> None:
+        """On to the end, or to what needs a proof, where others take over."""
+        outcome: Receipt | BaseException
+        try:
+            put = next(steps) if proved is None else steps.send(proved)
+        except StopIteration as end:
+            outcome = end.value
+        except BaseException as error:  # noqa: BLE001 - the transfer's
+            outcome = error
         else:
-            transfer.set_result(receipt)
+            self._proofs.park(put, partial(self._resume, transfer, steps))
+            return
+        self._proofs.gone()
+        self._forget(transfer)
+        transfer._end(outcome, None if in_lane else self._callers)
+        if not isinstance(outcome, (Receipt, Exception)) and isinstance(self._lanes, InlineExecutor):
+            raise outcome  # Ctrl-C, in the caller's own thread
+
+    def _resume(self, transfer: Transfer, steps: Steps, proved: bool) -> None:
+        """Of what was parked. In the proofs' thread, which waits neither for the cluster nor for what users call."""
+        self._proofs.coming()
+        others = self._lanes if not proved else self._callers if transfer._watched else None
+        if others is not None:
+            try:
+                others.submit(self._advance, transfer, steps, proved)
+                return
+            except RuntimeError:  # the lanes have ended
+                pass
+        self._advance(transfer, steps, proved, in_lane=False)
 
 
 def _check_progress(progress: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -13,13 +12,11 @@ from .._sizes import KiB
 from .._source import Source, resolve
 from .._transport import Exchange
 from ..ais import Object
-from ..errors import FastMPUError
+from ..ais.object import Put
 from .hash_range import hash_range
 from .part_task import Job, with_retries
 from .progress import ProgressMeter
 from .stages import StageTimes
-
-logger = logging.getLogger("fastmpu")
 
 # What a plain PUT is checked with, and the other one, for when the cluster skipped the first.
 PUT_CHECKSUMS = {"auto": ("crc32c", "xxhash"), "crc32c": ("crc32c", "xxhash"), "xxhash": ("xxhash", "crc32c")}
@@ -43,9 +40,9 @@ class WholePut:
         self.attempts = 0
         self.bytes_sent = 0
         self.spent = StageTimes()
-        self.proved = False
-        """The one attempt there was went to the owner of the name, which compared our checksum with its own before it
-        stored (protocol 4.1), and still owned it afterwards: a HEAD would say no more. Where one map serves many."""
+        self.checked: Put | None = None
+        """The one attempt there was, if the target compared our checksum with its own before it stored (protocol 4.1).
+        If that target owns the name, a HEAD would say no more."""
 
     @property
     def under_way(self) -> int:
@@ -101,12 +98,7 @@ class WholePut:
             return ""
         stored = headers.get("ais-checksum-type", "").replace("xxhash2", "xxhash")  # one value, two names
         checked = checksum is not None and stored and (stored != checksum[0] or _value(headers) == checksum[1])
-        watch = self._job.resources.map_watch
-        if checked and self.attempts == 1 and watch is not None:
-            try:
-                self.proved = put.at_owner(watch.newer())
-            except FastMPUError as error:
-                logger.info("no cluster map: %s", error)  # then HEAD tells
+        self.checked = put if checked and self.attempts == 1 else None
         return str(headers.get("ais-version", UNVERSIONED))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import trustme
 from loopback import FULL, OK, Peer, Server, serve, silent_address
 
 from fastmpu._transport import BufferBody, Cancelled, Exchange, FileBody, ZeroCopyTransport
+from fastmpu._transport.tls import TlsStream
 
 BIG = 24 << 20
 
@@ -216,3 +218,18 @@ def test_an_answer_whose_end_only_the_connection_tells_must_end_properly(
         assert put(transport, server.url, BufferBody(b"")).text == "all"
         with pytest.raises(httpx.ReadError):
             put(transport, server.url, BufferBody(b""))
+
+
+def test_a_connection_that_is_reset_before_tls_begins_is_closed() -> None:
+    """Whatever the standard library has made of it by then."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = socket.create_connection(server.getsockname())
+        theirs, _ = server.accept()
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    theirs.close()
+    number = ours.fileno()
+    with pytest.raises(OSError, match="reset") as caught:
+        TlsStream(ours, ssl.create_default_context(), "localhost")
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
+    del caught  # with its traceback, which kept alive whatever was made

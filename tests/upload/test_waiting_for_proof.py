@@ -1,0 +1,152 @@
+"""Small objects of an `Uploader` that are stored and wait for a newer cluster map: nobody else waits for them, and
+whatever becomes of the map, each ends proved or says why.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fastmpu
+from fastmpu import mock
+from fastmpu._upload import proofs, uploader
+from fastmpu.errors import Cancelled
+
+DATA = b"small" * 100
+
+
+@pytest.fixture
+def bucket(obj: fastmpu.Object, monkeypatch: pytest.MonkeyPatch) -> fastmpu.Bucket:
+    monkeypatch.setenv("FASTMPU_JOURNAL", "off")
+    obj.bucket.head()  # so that the first map, before anything is stored, is behind us
+    return obj.bucket
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    yield
+    assert [each.name for each in threading.enumerate() if each.name.startswith("fastmpu")] == []
+
+
+def maps(cluster: mock.Cluster) -> list[mock.Record]:
+    return cluster.truth.attempts(op="map")
+
+
+def puts_before(cluster: mock.Cluster, record: mock.Record) -> int:
+    """How many had reached their target when that answer was given."""
+    assert record.ended is not None
+    return len([put for put in cluster.truth.attempts(op="put", where="target") if put.started < record.ended])
+
+
+def test_a_lane_does_not_wait_for_a_map(bucket: fastmpu.Bucket, cluster: mock.Cluster) -> None:
+    """One lane: it stores the others while the map for the first one is on its way, and that one map later ends them
+    all, being newer than they are."""
+    cluster.truth.clear()
+    cluster.faults.add("latency(1000, op=map)")
+    with fastmpu.Uploader(bucket.client, max_concurrency=1) as upload:
+        transfers = [upload.submit(DATA, f"{bucket.uri}/{number}") for number in range(10)]
+    assert {transfer.result().verified for transfer in transfers} == {"head"}
+    first = maps(cluster)[0]
+    assert puts_before(cluster, first) == 10
+    assert len(maps(cluster)) <= 4
+    assert cluster.truth.attempts(op="head") == []
+
+
+def test_no_more_than_some_are_parked(bucket: fastmpu.Bucket, cluster: mock.Cluster, tmp_path: Path) -> None:
+    """Each has its file open: a lane waits when so many wait for their proof."""
+    cluster.truth.clear()
+    cluster.faults.add("latency(1500, op=map)")
+    files = [tmp_path / f"{number}" for number in range(3 * uploader.LEAST_PARKED)]
+    for path in files:
+        path.write_bytes(DATA)
+    with fastmpu.Uploader(bucket.client, max_concurrency=1) as upload:
+        transfers = [upload.submit(path, f"{bucket.uri}/") for path in files]
+    assert {transfer.result().verified for transfer in transfers} == {"head"}
+    # The first, those that are parked while its map is on its way, and one in the lane.
+    assert uploader.LEAST_PARKED < puts_before(cluster, maps(cluster)[0]) <= uploader.LEAST_PARKED + 2
+
+
+def test_one_alone_does_not_wait_for_others(
+    bucket: fastmpu.Bucket, cluster: mock.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever submits and waits, again and again, is told as soon as a map is there."""
+    monkeypatch.setattr(proofs, "PAUSE", 60.0)
+    with fastmpu.Uploader(bucket.client) as upload:
+        for number in range(3):
+            assert upload.submit(DATA, f"{bucket.uri}/{number}").result(timeout=30).verified == "head"
+
+
+def test_one_that_fails_keeps_nobody_waiting(
+    bucket: fastmpu.Bucket, cluster: mock.Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those who might have come along and did not: a file that is missing, and a large one."""
+    monkeypatch.setattr(proofs, "PAUSE", 60.0)
+    with fastmpu.Uploader(bucket.client, part_size="1KiB", max_concurrency=2) as upload:
+        upload.submit(DATA, f"{bucket.uri}/first").result(timeout=30)
+        large = upload.submit(DATA * 20, f"{bucket.uri}/large")
+        missing = upload.submit(tmp_path / "missing", f"{bucket.uri}/missing")
+        small = upload.submit(DATA, f"{bucket.uri}/small")
+        assert small.result(timeout=30).verified == large.result(timeout=30).verified == "head"
+        assert isinstance(missing.exception(timeout=30), fastmpu.FastMPUError)
+
+
+@pytest.mark.parametrize("engine", ["auto", "inline"])
+def test_without_a_map_the_objects_themselves_are_asked(
+    bucket: fastmpu.Bucket, cluster: mock.Cluster, engine: str
+) -> None:
+    cluster.faults.add("status(500, op=map, times=always)")
+    with fastmpu.Uploader(bucket.client, max_concurrency=2, engine=engine) as upload:
+        transfers = [upload.submit(DATA, f"{bucket.uri}/{number}") for number in range(6)]
+    assert {transfer.result().verified for transfer in transfers} == {"head"}
+    assert len(cluster.truth.attempts(op="head")) == 6
+
+
+def test_what_is_not_where_it_belongs_is_put_again_after_the_lanes_have_ended(
+    bucket: fastmpu.Bucket, cluster: mock.Cluster
+) -> None:
+    """The uploader is closed while the map is on its way; the map then shows that both went to the wrong target."""
+    cluster.faults.add("latency(500, op=map)")
+    cluster.faults.add("stale_owner(op=put, times=2)")
+    with fastmpu.Uploader(bucket.client, max_concurrency=2) as upload:
+        transfers = [upload.submit(DATA, f"{bucket.uri}/{number}") for number in range(2)]
+    assert [transfer.result().attempts for transfer in transfers] == [2, 2]
+    assert all(bucket.object(f"{number}").get_reader().read_all() == DATA for number in range(2))
+
+
+def test_a_slow_callback_holds_up_nobody_else(bucket: fastmpu.Bucket) -> None:
+    """And may wait for another transfer."""
+    others: list[str] = []
+    with fastmpu.Uploader(bucket.client, max_concurrency=1) as upload:
+        first = upload.submit(DATA, f"{bucket.uri}/first")
+        first.result()
+        slow = upload.submit(DATA, f"{bucket.uri}/slow")
+        later: list[fastmpu.Transfer] = []
+        all_there = threading.Event()
+
+        def wait_for_the_others(_: object) -> None:
+            assert all_there.wait(30)
+            others.extend(each.result(timeout=30).verified for each in later)
+
+        slow.add_done_callback(wait_for_the_others)
+        later += [upload.submit(DATA, f"{bucket.uri}/{number}") for number in range(5)]
+        all_there.set()
+    assert others == ["head"] * 5
+
+
+def test_what_is_stored_is_not_cancelled(bucket: fastmpu.Bucket, cluster: mock.Cluster) -> None:
+    """Those that wait for their proof get it; those that wait for their turn do not begin."""
+    cluster.truth.clear()
+    cluster.faults.add("latency(500, op=map)")
+    cluster.faults.add("latency(300, op=put, where=target, times=always)")
+    with fastmpu.Uploader(bucket.client, max_concurrency=1) as upload:
+        stored = upload.submit(DATA, f"{bucket.uri}/stored")
+        waiting = [upload.submit(DATA, f"{bucket.uri}/{number}") for number in range(5)]
+        while not maps(cluster):
+            assert not stored.done()
+        assert stored.snapshot().stage == "verify"
+        upload.cancel()
+    assert stored.result().verified == "head"
+    assert [isinstance(each.exception(), Cancelled) for each in waiting].count(True) >= 4
