@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import signal
 import sys
 from typing import Final
@@ -40,6 +41,7 @@ class Lease:
         if sys.platform != "linux":
             raise LeaseRefusedError("only Linux has read leases")
         self._fd = fd
+        self._process = os.getpid()
         try:
             # Before each F_SETLEASE, since letting go resets it. The signal of a break would else be SIGIO, which ends
             # a process that does not handle it; SIGURG is ignored unless someone asks for it.
@@ -59,8 +61,8 @@ class Lease:
             return False
 
     def release(self) -> None:
-        """Let the writer in. Every map must be closed by now."""
-        if sys.platform == "linux":
+        """Let the writer in. Every map must be closed by now. Not in a forked child: it is the parent's lease, too."""
+        if sys.platform == "linux" and os.getpid() == self._process:
             try:
                 fcntl.fcntl(self._fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
             except OSError as error:

@@ -15,14 +15,25 @@ A part is a descriptor until a worker reads it; bytes never travel between threa
 from __future__ import annotations
 
 import itertools
+import time
 from collections import deque
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from .._plan import Plan
 from ..ais import MultipartUpload
 from ..ais.states import PartEvent
-from ..errors import AmbiguousPartError, Cancelled, PartError, ResumeError, UploadError, UploadLostError
+from ..errors import (
+    AmbiguousPartError,
+    Cancelled,
+    ClusterError,
+    PartError,
+    ResumeError,
+    TransportError,
+    UploadError,
+    UploadLostError,
+)
 from .fence import StartAgain, ask, settle
 from .job_log import JobLog
 from .part_task import PART_CHECKSUMS, Job, PartTask
@@ -80,6 +91,7 @@ class PartsRun:
         options = self._job.options
         count = min(options.max_concurrency, len(self._waiting) + len(self._doubtful) or 1)
         workers = executor(options.engine, count, self._job.resources.lanes)
+        self._ask_where()
         try:
             while self._waiting or self._running or self._unknown or self._doubtful:
                 self._start_some(workers)
@@ -99,6 +111,14 @@ class PartsRun:
             workers.shutdown(wait=True, cancel_futures=True)
             self.bytes_sent += sum(task.bytes_sent for task in self._running.values())
         return tuple(self._done[number] for number in sorted(self._done))
+
+    def _ask_where(self) -> None:
+        """Once, for all that begin at the same time. Without an answer each asks for itself, and tries again."""
+        if self._waiting:
+            began = time.monotonic()
+            with suppress(ClusterError, TransportError):
+                self._mpu.locate(self._waiting[0])
+            self.spent.redirect += time.monotonic() - began
 
     def _start_some(self, workers: Executor) -> None:
         # Part 1 only after another part is stored: then the cluster's checksum of the whole is CRC32C, whatever the

@@ -10,12 +10,10 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from .._checksum import combine_all
 from .._plan import Plan
 from .._sizes import MiB
 from .._source import Source
@@ -30,24 +28,23 @@ from ..errors import (
     NotAIStoreError,
     RedirectRefusedError,
     RestartsExhaustedError,
-    ResumeError,
     TransportError,
     UploadError,
     UploadLostError,
 )
 from .cancel import CancelEvent, CancelFlag
 from .config import UploadOptions
-from .fence import StartAgain, ask, complete, probe_parts
+from .earlier_job import finished_before
+from .fence import StartAgain, complete, probe_parts
 from .job_log import JobLog
-from .part_task import PART_CHECKSUMS, Job, with_retries
+from .part_task import Job, with_retries
 from .parts_run import PartsRun
-from .process_end import wait_until_over
 from .progress import OnProgress, ProgressEvent, ProgressMeter
-from .recall import NotRecalled, Recall, recall, refused, stored_before
-from .receipt import PartReceipt, Receipt
+from .recall import NotRecalled, Recall, recall, refused
+from .receipt import Receipt, combined
 from .resources import Resources
 from .stages import StageTimes
-from .verify import Expected, patiently, remove_if_ours, verify
+from .verify import Expected, Stored, is_there, patiently, remove_if_ours, verify
 from .whole_put import WholePut
 
 if TYPE_CHECKING:
@@ -84,18 +81,6 @@ class Sender(Protocol):
 
     @property
     def bytes_sent(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class Stored:
-    """An object that the cluster says it has. `doubtful`: parts that have to be looked at one by one."""
-
-    expected: Expected
-    upload_id: str = ""
-    parts: tuple[PartReceipt, ...] = ()
-    doubtful: tuple[PartReceipt, ...] = ()
-    checked: Put | None = None
-    """What stored it, and proves it as well as a HEAD could if that was the owner of the name."""
 
 
 class Upload:
@@ -317,8 +302,11 @@ class Upload:
         """One try, under one upload id."""
         opened = time.monotonic()
         if recalled is not None:
-            done = self._finished_before(mpu, job, recalled)
+            self._meter.tick()
+            self._probes += 1
+            done = finished_before(self._target, mpu, self._source, self._plan, job, recalled)
             if done is not None:
+                self._meter.taken_over(self._plan.size)
                 return done
             # By the wall clock, the only one that outlives a process; set back, it tells nothing.
             opened -= recalled.age if recalled.age >= 0 else OLD_UPLOAD + 1
@@ -332,7 +320,7 @@ class Upload:
             self._bytes_sent += run.bytes_sent
             self._spent.add(run.spent)
         self._source.check()
-        checksum = _combined(parts) if self._options.checksum != "none" else ""
+        checksum = combined(parts) if self._options.checksum != "none" else ""
         assert mpu.upload_id is not None
         expected = Expected(self._plan.size, checksum, mpu.upload_id, len(parts))
         self._meter.enter("complete")
@@ -343,54 +331,6 @@ class Upload:
         old = time.monotonic() - opened > OLD_UPLOAD
         doubtful = tuple(part for part in parts if part.attempts > 1 or part.number in run.settled or old)
         return Stored(expected, mpu.upload_id, parts, doubtful)
-
-    def _finished_before(self, mpu: MultipartUpload, job: Job, recalled: Recall) -> Stored | None:
-        """What the earlier job left, when nothing of it is under way any more: the object, if it came that far; None
-        for an upload to go on with. StartAgain if the cluster has neither."""
-        endpoint = self._target.bucket.client.endpoint
-        entry = recalled.entry
-        self._meter.tick()
-        if not wait_until_over(entry.boot, entry.updated, endpoint.cluster_map().ports, job.cancel):
-            raise Cancelled("stopped while the earlier job's requests were coming to their end")
-        self._probes += 1
-        try:
-            probe = ask(mpu, job.cancel)
-        except UploadLostError as error:
-            stored = self._as_stored(recalled)
-            if stored is None or not self._is_there(stored.expected):
-                raise StartAgain(error, abort=False) from error
-            logger.info("%s was completed by the earlier job", self._target.uri)
-            return stored
-        least = len(recalled.acknowledged)
-        if probe is None or not least <= probe.count <= least + len(recalled.begun):
-            # Parts that nobody noted must not be sent again (protocol H1), and which they are cannot be told.
-            raise StartAgain(
-                ResumeError(
-                    f"upload {mpu.upload_id} of {self._target.uri}: the journal has {least} parts acknowledged and "
-                    f"{len(recalled.begun)} begun, and the cluster {probe}",
-                    **mpu.ledger.names(),
-                )
-            )
-        return None
-
-    def _as_stored(self, recalled: Recall) -> Stored | None:
-        """The object as the earlier job would have made it, hashed here where its notes end; None if what is there
-        cannot be it."""
-        try:
-            props = self._target.head()
-        except FastMPUError:
-            return None
-        kinds = PART_CHECKSUMS[self._options.checksum]
-        if props.size != self._plan.size or props.checksum_type != "crc32c" or not kinds:
-            return None
-        parts = [
-            stored_before(self._source, part, kinds, recalled.acknowledged.get(part.number))
-            for part in self._plan.parts
-        ]
-        self._source.check()
-        self._meter.taken_over(self._plan.size)
-        expected = Expected(self._plan.size, _combined(parts), recalled.entry.upload_id, len(parts))
-        return Stored(expected, recalled.entry.upload_id, tuple(parts), tuple(parts))
 
     def _complete(self, mpu: MultipartUpload, expected: Expected, job: Job) -> None:
         """Once. If its answer is missing, the object itself is asked, and never `complete` again (protocol H5)."""
@@ -415,7 +355,7 @@ class Upload:
                 return
             if self._discarded(mpu):
                 self._unsure = ""
-            elif expected.checksum and self._is_there(expected):
+            elif expected.checksum and is_there(self._target, expected):
                 self._unsure = ""
                 return  # the upload was gone because its complete had been carried out meanwhile
             raise StartAgain(error, abort=False) from error
@@ -433,20 +373,12 @@ class Upload:
                 **mpu.ledger.names(),
             ) from failure
 
-    def _is_there(self, expected: Expected) -> bool:
-        try:
-            verify(self._target, expected, "head")
-        except FastMPUError as error:
-            logger.info("%s: not confirmed yet: %s", self._target.uri, error)
-            return False
-        return True
-
     def _confirmed(self, expected: Expected, cancel: CancelFlag) -> bool:
         if not expected.checksum:
             return False  # an older object of the same size would look the same
         for fences in CONFIRM_AFTER:
             stopped = cancel.wait(fences * self._target.bucket.client.endpoint.timeouts.fence)
-            if self._is_there(expected):
+            if is_there(self._target, expected):
                 return True
             if stopped:
                 raise Cancelled("complete was sent and not answered, and the object does not prove it yet")
@@ -513,8 +445,3 @@ class Upload:
             for note in getattr(error, "__notes__", ()):  # as of an abort that failed
                 why.add_note(note)
         return why
-
-
-def _combined(parts: Sequence[PartReceipt]) -> str:
-    crc = combine_all((int(part.checksums["crc32c"], 16), part.length) for part in parts)
-    return f"crc32c:{crc:08x}"

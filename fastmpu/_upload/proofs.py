@@ -1,10 +1,12 @@
 """Small objects that are stored, and wait for their proof: a cluster map that is newer than their answers.
 
 One map serves all that were stored before it was asked for, so nobody waits for it in a lane: an object is parked, its
-lane goes on with the next one, and a thread asks for a map and resumes all that are parked by then.
+lane goes on with the next one, and a thread asks for a map and resumes all that are parked by then. What the map does
+not prove has to be looked at, which may take long and send a body: that is for lanes again, before all else.
 
-Threads: "fastmpu-proof_0" asks and resumes while something is parked, and waits for the cluster only. A lane waits for
-it when `most` are parked. One lock guards all fields; asking and resuming are done without it.
+Threads: "fastmpu-proof_0" asks and resumes while something is parked; it waits for the cluster only. Lanes park. While
+`most` are held, from being parked to their end, a lane waits, or makes room by looking at one. One lock guards all
+fields; asking, resuming and looking are done without it.
 """
 
 from __future__ import annotations
@@ -12,68 +14,93 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Final, NamedTuple
 
-from ..ais.cluster_map import ClusterMap
 from ..ais.endpoint import Endpoint
 from ..ais.object import Put
-from ..errors import FastMPUError
 
 # Seconds between two maps while others are on their way: at 1,000 objects a second ten share one, and none waits long.
 PAUSE: Final = 0.01
 
 logger = logging.getLogger("fastmpu")
 
-Resume = Callable[[bool], object]
+
+class Parked(NamedTuple):
+    """`resume` is called once with whether `put` went to the owner of its name: with True it must be quick."""
+
+    put: Put
+    resume: Callable[[bool], object]
 
 
 class Proofs:
-    """Over one endpoint. `most` may be parked at a time; 0: none, each is proved in the thread that parks it. Close it
-    after the lanes have ended."""
+    """Over one endpoint, for the objects that `lanes` store. Close it when nothing is held any more."""
 
-    def __init__(self, endpoint: Endpoint, most: int):
+    def __init__(self, endpoint: Endpoint, lanes: Executor, most: int):
         self._endpoint = endpoint
+        self._lanes = lanes
         self._most = most
         self._thread = ThreadPoolExecutor(1, "fastmpu-proof")
         self._lock = threading.Lock()
         self._all_here = threading.Condition(self._lock)  # nobody else is coming
-        self._taken = threading.Condition(self._lock)  # there is room again, or nothing left
-        self._parked: list[tuple[Put, Resume]] = []
+        self._room = threading.Condition(self._lock)  # or something to look at
+        self._parked: list[Parked] = []
+        self._doubtful: deque[Parked] = deque()
+        self._held = 0
         self._coming = 0
         self._at_work = False
         self._asked = -PAUSE  # when
 
     def coming(self) -> None:
-        """One more may come to be parked. Each ends by `park` or `gone`."""
+        """One more may come to be parked. Each comes by `park`, or is `gone`."""
         with self._lock:
             self._coming += 1
 
     def gone(self) -> None:
-        """It has ended in another way."""
+        """It has ended without."""
         with self._lock:
             self._has_come()
 
-    def park(self, put: Put, resume: Resume) -> None:
-        """`resume` is called, in the thread from here, with whether `put` went to the owner of its name; it must be
-        quick. Waits while too many are parked."""
-        with self._lock:
-            while len(self._parked) >= self._most > 0:
-                self._taken.wait()
+    def park(self, one: Parked) -> None:
+        """Until it has `ended`. In a lane; waits for room."""
+        while True:
+            with self._lock:
+                while self._held >= self._most and not self._doubtful:
+                    self._room.wait()
+                if self._held < self._most:
+                    break
+                other = self._doubtful.popleft()
+            other.resume(False)
+        with self._lock:  # a few too many do no harm
             self._has_come()
-            if self._most:
-                self._parked.append((put, resume))
-                begin, self._at_work = not self._at_work, True
-        if not self._most:
-            self._end([(put, resume)])
-        elif begin:
-            self._begin()
+            self._held += 1
+            self._parked.append(one)
+            begin, self._at_work = not self._at_work, True
+        if begin:
+            try:
+                self._thread.submit(self._prove)
+            except RuntimeError:  # the interpreter is shutting down, and nothing was submitted
+                self._prove()
+
+    def ended(self) -> None:
+        """One that was parked."""
+        with self._lock:
+            self._held -= 1
+            self._room.notify()
+
+    def look(self) -> None:
+        """At all that no map has proved. In a lane."""
+        while True:
+            try:
+                one = self._doubtful.popleft()
+            except IndexError:
+                return
+            one.resume(False)
 
     def close(self) -> None:
-        """Wait until nothing is parked. Twice is fine."""
-        with self._lock:
-            self._taken.wait_for(lambda: not self._at_work)
+        """Twice is fine."""
         self._thread.shutdown(wait=True)
 
     def _has_come(self) -> None:
@@ -81,17 +108,24 @@ class Proofs:
         if not self._coming:
             self._all_here.notify_all()
 
-    def _begin(self) -> None:
-        try:
-            self._thread.submit(self._prove)
-        except RuntimeError:  # an executor's word for an interpreter that is shutting down
-            self._prove()
-
     def _prove(self) -> None:
         while batch := self._take():
-            self._end(batch)
+            doubtful = []
+            for one, proved in zip(batch, at_owners(self._endpoint, [one.put for one in batch]), strict=True):
+                if proved:
+                    one.resume(True)
+                else:
+                    doubtful.append(one)
+            if doubtful:
+                with self._lock:
+                    self._doubtful += doubtful
+                    self._room.notify_all()
+                try:
+                    self._lanes.submit(self.look)
+                except RuntimeError:  # the interpreter is shutting down; twice would do no harm
+                    self.look()
 
-    def _take(self) -> list[tuple[Put, Resume]]:
+    def _take(self) -> list[Parked]:
         """All that are parked, after a pause for others to come along."""
         with self._lock:
             while self._parked and self._coming and (left := self._asked + PAUSE - time.monotonic()) > 0:
@@ -99,14 +133,14 @@ class Proofs:
             batch, self._parked = self._parked, []
             self._at_work = bool(batch)
             self._asked = time.monotonic()
-            self._taken.notify_all()
         return batch
 
-    def _end(self, batch: list[tuple[Put, Resume]]) -> None:
-        known: ClusterMap | None = None
-        try:
-            known = self._endpoint.cluster_map(fresh=True)
-        except FastMPUError as error:
-            logger.info("no cluster map: %s", error)
-        for put, resume in batch:
-            resume(known is not None and put.at_owner(known))
+
+def at_owners(endpoint: Endpoint, puts: Sequence[Put]) -> list[bool]:
+    """Whether each went to the owner of its name, by a map that is asked for now; False where that is not known."""
+    try:
+        known = endpoint.cluster_map(fresh=True)
+        return [put.at_owner(known) for put in puts]
+    except Exception as error:  # noqa: BLE001 - also a token function of the user's may fail: then HEAD tells, or fails
+        logger.info("no cluster map: %s", error)
+        return [False] * len(puts)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
+from .._checksum import combine_all
 from .._sizes import format_size
 from .stages import StageTimes
 
@@ -77,3 +79,9 @@ class Receipt:
         return (
             f"{self.uri}: {format_size(self.size)} in {self.seconds:.2f} s, {format_size(self.throughput)}/s, {proof}"
         )
+
+
+def combined(parts: Iterable[PartReceipt]) -> str:
+    """The whole object's checksum, from those of all its parts in order."""
+    crc = combine_all((int(part.checksums["crc32c"], 16), part.length) for part in parts)
+    return f"crc32c:{crc:08x}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .._plan import Plan, plan_parts
 from .._source import Source, resolve
 from ..ais import Object
+from ..ais.object import Put
 from ..errors import Cancelled, DeadlineError, ObjectExistsError
 from .bandwidth import Bandwidth
 from .cancel import CancelEvent, CancelFlag
@@ -69,13 +70,14 @@ def upload_steps(
             retry_aborts(pending, log, target.bucket.client)
 
 
-def to_the_end(steps: Steps) -> Receipt:
-    """All steps in this thread; a HEAD is every proof."""
+def to_the_end(steps: Steps, by_map: Callable[[Put], bool], answer: bool | None = None) -> Receipt:
+    """What is left of the steps, in this thread. `answer` is to the last question, None if none was asked yet; `by_map`
+    answers further ones."""
     with closing(steps):
         try:
-            next(steps)
+            put = next(steps) if answer is None else steps.send(answer)
             while True:
-                steps.send(False)
+                put = steps.send(by_map(put))
         except StopIteration as end:
             receipt: Receipt = end.value
             return receipt

@@ -5,18 +5,19 @@ Threads of an `Uploader`, all of which end with it:
   small one needs, from opening it until it is stored.
 - "fastmpu-upload_0" and up, at most `LARGE_AT_ONCE`: the producers of large sources (parts_run.py), which wait for
   lanes, and never the other way round.
-- "fastmpu-proof_0" ends small objects that are stored (proofs.py), or, where users' functions are called for that,
-  has one of "fastmpu-call_0" and up, at most `CALLERS`, do it.
+- "fastmpu-proof_0" ends small objects that are stored (proofs.py). It never calls what users have given: that is done
+  by "fastmpu-call_0" and up, at most `CALLERS`.
 Anyone may submit, cancel, and ask. A Transfer's own fields are written by its submitter, then by one thread at a time.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
-from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
 from typing import Any, Final
@@ -29,17 +30,20 @@ from .cancel import CancelEvent
 from .config import UploadOptions
 from .pipeline import Steps, Upload
 from .progress import OnProgress, ProgressEvent
-from .proofs import Proofs
+from .proofs import Parked, Proofs, at_owners
 from .receipt import Receipt
 from .resources import Resources, bounded
 from .single import plan_for, to_the_end, upload_steps
-from .workers import InlineExecutor, executor
+from .workers import executor, submit_or_do
+
+logger = logging.getLogger("fastmpu")
 
 # So many that one's beginning and end, which send no data, are filled by others; each has its share of the lanes.
 LARGE_AT_ONCE: Final = 4
-# Small objects that wait for their proof, each with its file open: as many as are sent, and these at least.
-LEAST_PARKED: Final = 16
-# Threads for users' functions that are called when a small object is proved; they may take their time.
+# Small objects that wait for their proof, each with its file open: up to twice as many as are sent, since a map takes
+# up to two round trips, as sending does; and these at least.
+LEAST_HELD: Final = 16
+# Threads for users' functions that are called when a small object is proved.
 CALLERS: Final = 8
 
 
@@ -79,45 +83,50 @@ def upload(
             target = _object(place, client or stack.enter_context(Client(endpoint, token=secret)))
         resources = stack.enter_context(Resources.of(chosen))
         target.bucket.client.endpoint.expect(resources.options.max_concurrency)
-        return to_the_end(upload_steps(source, target, resources, progress=progress, cancel=cancel))
+        steps = upload_steps(source, target, resources, progress=progress, cancel=cancel)
+        return to_the_end(steps, lambda put: False)  # there is nobody to share a map with: HEAD tells
 
 
 class Transfer(Future[Receipt]):
     """One upload of an `Uploader`: a future, for `result()`, `add_done_callback`, `concurrent.futures.as_completed`."""
 
-    def __init__(self, uri: str, total: int, watched: bool = False):
-        """`watched`: a function of the user's is called on the way."""
+    def __init__(self, uri: str, total: int):
         super().__init__()
         self.uri = uri
         self._total = total
         self._stop = threading.Event()
         self._upload: Upload | None = None
-        self._guard = threading.Lock()  # of the next one, and of the end where nothing else is called
-        self._watched = watched
+        self._guard = threading.Lock()  # of the next two
+        self._callbacks: list[Callable[[Future[Receipt]], object]] = []
+        self._called = False
+        self._aside = False  # what users have given is called in another thread
 
     def add_done_callback(self, fn: Callable[[Future[Receipt]], object]) -> None:
-        """As a Future's. The thread that calls `fn` may wait: nothing but further callbacks may wait for it."""
+        """As a Future's. `fn` is called after the result is there, and may take its time."""
+        # Not the Future's own, which are called by whoever sets the result.
         with self._guard:
-            self._watched = True
-        super().add_done_callback(fn)
-
-    def _end(self, outcome: Receipt | BaseException, callers: Executor | None) -> None:
-        """`callers`: where users' functions are called; None: here."""
-        if callers is not None:
-            with self._guard:
-                if not self._watched:
-                    self._set(outcome)
-                    return
-            with suppress(RuntimeError):  # an executor's word for an interpreter that is shutting down
-                callers.submit(self._set, outcome)
+            if not self._called:
+                self._callbacks.append(fn)
                 return
-        self._set(outcome)
+        self._call([fn])
 
-    def _set(self, outcome: Receipt | BaseException) -> None:
+    def _set(self, outcome: Receipt | BaseException) -> list[Callable[[Future[Receipt]], object]]:
+        """The end. What is to be called now."""
         if isinstance(outcome, Receipt):
             self.set_result(outcome)
         else:
             self.set_exception(outcome)
+        with self._guard:
+            self._called = True
+            callbacks, self._callbacks = self._callbacks, []
+        return callbacks
+
+    def _call(self, callbacks: Iterable[Callable[[Future[Receipt]], object]]) -> None:
+        for callback in callbacks:
+            try:
+                callback(self)
+            except Exception:
+                logger.exception("a function that was given for %r failed", self)
 
     def cancel(self) -> bool:
         """Stop it, if it is not done: `result()` then raises `fastmpu.errors.Cancelled`, once its attempts have ended
@@ -158,24 +167,26 @@ class Uploader:
         secret: Secret | TokenSource | None = held(token)
         del token  # no frame shows it from here on
         chosen = bounded(UploadOptions.of(options))
+        self._process = os.getpid()
         with ExitStack() as stack:
             self._client = client or stack.enter_context(Client(endpoint, token=secret))
             self._client.endpoint.expect(chosen.max_concurrency + LARGE_AT_ONCE)
-            inline = chosen.engine == "inline"
+            self._inline = chosen.engine == "inline"
             self._lanes = executor(chosen.engine, chosen.max_concurrency)
             at_once = 1 if chosen.engine == "process" else LARGE_AT_ONCE
             self._producers = executor(chosen.engine, at_once, name="fastmpu-upload")
             self._callers = ThreadPoolExecutor(CALLERS, "fastmpu-call")
-            self._proofs = Proofs(self._client.endpoint, 0 if inline else max(chosen.max_concurrency, LEAST_PARKED))
-            self._resources = stack.enter_context(Resources.of(chosen, None if inline else self._lanes))
+            self._proofs = Proofs(self._client.endpoint, self._lanes, max(2 * chosen.max_concurrency, LEAST_HELD))
+            self._resources = stack.enter_context(Resources.of(chosen, None if self._inline else self._lanes))
             self._stack = stack.pop_all()
         self._lock = threading.Lock()  # guards the two below
+        self._over = threading.Condition(self._lock)  # nothing is open
         self._open: set[Transfer] = set()
         self._closed = False
 
     def submit(self, source: Any, target: str | Object, *, progress: OnProgress | None = None) -> Transfer:
         """Upload `source` to `target`, both as in `upload`, as soon as its turn comes. `progress`, and what
-        was given to the Transfer's `add_done_callback`, is called in the threads that send and prove it.
+        is given to the Transfer's `add_done_callback`, is called in the uploader's threads.
 
         Raises UsageError for what can be seen now, before any request; RuntimeError when the uploader is closed. What
         comes of the source, as a file that is not there, is the Transfer's.
@@ -186,17 +197,21 @@ class Uploader:
         options = self._resources.options
         size = _size_of(source)
         large = options.engine != "inline" and plan_for(size, options, target).multipart
-        transfer = Transfer(target.uri, size, progress is not None)
+        transfer = Transfer(target.uri, size)
         with self._lock:
             if self._closed:
                 raise RuntimeError("the uploader is closed")
             self._open.add(transfer)
-        self._proofs.coming()
-        threads = self._producers if large else self._lanes
+        steps = self._steps(transfer, source, target, progress, large)
         try:
-            threads.submit(self._run, transfer, source, target, progress, large)
+            if large or self._inline:
+                self._producers.submit(self._all_of, transfer, steps)
+            else:
+                self._proofs.coming()
+                self._lanes.submit(self._store, transfer, steps)
         except RuntimeError as error:  # an executor's word for an interpreter that is shutting down
-            self._proofs.gone()
+            if not large and not self._inline:
+                self._proofs.gone()
             self._forget(transfer)
             transfer.set_exception(error)
             raise
@@ -211,14 +226,23 @@ class Uploader:
 
     def close(self) -> None:
         """Wait for all transfers; then end the threads, write the trace, and close the client, if it is its own. Twice
-        is fine."""
-        with self._lock:
-            self._closed = True
-        self._producers.shutdown(wait=True)
-        self._lanes.shutdown(wait=True)
-        self._proofs.close()
-        self._callers.shutdown(wait=True)
-        self._stack.close()
+        is fine. In a forked child nothing: what is there is the parent's."""
+        if os.getpid() != self._process:
+            return
+        with ExitStack() as stack:
+            stack.callback(self._stack.close)
+            stack.callback(self._callers.shutdown)
+            stack.callback(self._proofs.close)
+            stack.callback(self._lanes.shutdown)
+            stack.callback(self._producers.shutdown)
+            with self._lock:
+                self._closed = True
+            try:
+                with self._lock:
+                    self._over.wait_for(lambda: not self._open)
+            except BaseException:  # Ctrl-C
+                self.cancel()
+                raise
 
     def __enter__(self) -> Uploader:
         return self
@@ -237,14 +261,13 @@ class Uploader:
     def _forget(self, transfer: Transfer) -> None:
         with self._lock:
             self._open.discard(transfer)
-
-    def _run(self, transfer: Transfer, source: Any, target: Object, progress: OnProgress | None, large: bool) -> None:
-        transfer.set_running_or_notify_cancel()
-        self._advance(transfer, self._steps(transfer, source, target, progress, large))
+            if not self._open:
+                self._over.notify_all()
 
     def _steps(
         self, transfer: Transfer, source: Any, target: Object, progress: OnProgress | None, large: bool
     ) -> Steps:
+        transfer.set_running_or_notify_cancel()
         if transfer._stop.is_set():
             raise Cancelled(f"{target.uri}: cancelled before it began", object_name=target.uri)
         return (
@@ -252,42 +275,64 @@ class Uploader:
                 source,
                 target,
                 self._resources,
-                progress=progress,
+                progress=None if progress is None else partial(self._report, transfer, progress),
                 cancel=transfer._stop,
                 in_lane=not large,
                 started=lambda upload: setattr(transfer, "_upload", upload),
             )
         )
 
-    def _advance(self, transfer: Transfer, steps: Steps, proved: bool | None = None, in_lane: bool = True) -> None:
-        """On to the end, or to what needs a proof, where others take over."""
+    def _all_of(self, transfer: Transfer, steps: Steps) -> None:
+        """All of one upload, in this thread."""
+        outcome = _end_of(partial(to_the_end, steps, lambda put: all(at_owners(self._client.endpoint, [put]))))
+        self._tell(transfer, outcome)
+        if self._inline and not isinstance(outcome, (Receipt, Exception)):
+            raise outcome  # Ctrl-C, in the caller's own thread
+
+    def _store(self, transfer: Transfer, steps: Steps) -> None:
+        """A small source, until it is stored; then others take over. In a lane."""
+        self._proofs.look()
         outcome: Receipt | BaseException
         try:
-            put = next(steps) if proved is None else steps.send(proved)
+            put = next(steps)
         except StopIteration as end:
             outcome = end.value
         except BaseException as error:  # noqa: BLE001 - the transfer's
             outcome = error
         else:
-            self._proofs.park(put, partial(self._resume, transfer, steps))
+            self._proofs.park(Parked(put, partial(self._resume, transfer, steps)))
             return
         self._proofs.gone()
-        self._forget(transfer)
-        transfer._end(outcome, None if in_lane else self._callers)
-        if not isinstance(outcome, (Receipt, Exception)) and isinstance(self._lanes, InlineExecutor):
-            raise outcome  # Ctrl-C, in the caller's own thread
+        self._tell(transfer, outcome)
 
     def _resume(self, transfer: Transfer, steps: Steps, proved: bool) -> None:
-        """Of what was parked. In the proofs' thread, which waits neither for the cluster nor for what users call."""
-        self._proofs.coming()
-        others = self._lanes if not proved else self._callers if transfer._watched else None
-        if others is not None:
-            try:
-                others.submit(self._advance, transfer, steps, proved)
-                return
-            except RuntimeError:  # the lanes have ended
-                pass
-        self._advance(transfer, steps, proved, in_lane=False)
+        """Once it is proved, in the proofs' thread, where nothing of the users' is called. What is not proved, in a
+        lane."""
+        transfer._aside = proved
+        outcome = _end_of(partial(to_the_end, steps, lambda put: False, proved))
+        self._proofs.ended()
+        self._tell(transfer, outcome)
+
+    def _tell(self, transfer: Transfer, outcome: Receipt | BaseException) -> None:
+        callbacks = transfer._set(outcome)
+        self._forget(transfer)
+        if not transfer._aside:
+            transfer._call(callbacks)
+        elif callbacks:
+            submit_or_do(self._callers, partial(transfer._call, callbacks))
+
+    def _report(self, transfer: Transfer, progress: OnProgress, event: ProgressEvent) -> None:
+        if not transfer._aside:
+            progress(event)
+        else:
+            submit_or_do(self._callers, partial(transfer._call, [lambda _: progress(event)]))
+
+
+def _end_of(upload: Callable[[], Receipt]) -> Receipt | BaseException:
+    try:
+        return upload()
+    except BaseException as error:  # noqa: BLE001 - the transfer's
+        return error
 
 
 def _check_progress(progress: object) -> None:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from .._checksum import new_checksum
 from ..ais import Object, ObjectProps
 from ..ais.failure import Failure, classify, facts_of
+from ..ais.object import Put
 from ..errors import (
     Cancelled,
     ClusterError,
@@ -27,6 +28,7 @@ from ..errors import (
     TransportError,
 )
 from .cancel import CancelFlag
+from .receipt import PartReceipt
 from .retry import RetryPolicy
 
 logger = logging.getLogger("fastmpu")
@@ -48,6 +50,18 @@ class Expected:
     version: str = ""
 
 
+@dataclass(frozen=True)
+class Stored:
+    """An object that the cluster says it has. `doubtful`: parts that have to be looked at one by one."""
+
+    expected: Expected
+    upload_id: str = ""
+    parts: tuple[PartReceipt, ...] = ()
+    doubtful: tuple[PartReceipt, ...] = ()
+    checked: Put | None = None
+    """What stored it, and proves it as well as a HEAD could if that was the owner of the name."""
+
+
 def verify(target: Object, expected: Expected, level: str) -> str:
     """The level that was reached; IntegrityError if the object differs. One HEAD, through the proxy, or one GET."""
     if level == "none":
@@ -64,6 +78,16 @@ def verify(target: Object, expected: Expected, level: str) -> str:
         return "head"
     _read_back(target, expected)
     return "read"
+
+
+def is_there(target: Object, expected: Expected) -> bool:
+    """Whether a HEAD shows it; False also if nothing can be learned."""
+    try:
+        verify(target, expected, "head")
+    except FastMPUError as error:
+        logger.info("%s: not confirmed yet: %s", target.uri, error)
+        return False
+    return True
 
 
 def _proved_by(props: ObjectProps, target: Object, expected: Expected) -> bool:

@@ -6,6 +6,7 @@ Threads: "fastmpu_0" and up, at most `max_concurrency`, owned by the executor an
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
@@ -55,3 +56,17 @@ def executor(engine: str, max_concurrency: int, lanes: Executor | None = None, n
     if lanes is not None:
         return Lanes(lanes)
     return ThreadPoolExecutor(max_workers=max_concurrency, thread_name_prefix=name)
+
+
+def submit_or_do(workers: Executor, call: Callable[[], object]) -> None:
+    """`call` is called once: by one of the workers, or here, where they have no thread for it."""
+    claim = threading.Lock()
+
+    def once() -> None:
+        if claim.acquire(blocking=False):
+            call()
+
+    try:
+        workers.submit(once)
+    except RuntimeError:  # raised before it is in their queue (they are shut down), or after (no thread can be started)
+        once()

@@ -3,14 +3,11 @@
 A plain redirect serves any number of parts (protocol 1.3). A signed one holds for one body length (protocol 1.5), so
 each length has its own: two in all, as a rule. Should a cluster refuse even those, each part asks for itself.
 
-Used by the threads that send parts. The first who asks does so for all who come meanwhile; if that fails, they ask for
-themselves. The lock guards who is first; the other fields are replaced whole, and two threads that ask at once do no
-harm.
+Used by the threads that send parts. No lock: fields are replaced whole, and two threads that ask at once do no harm.
 """
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from .messages import Message
@@ -27,22 +24,11 @@ class PartNodes:
         self._shared: Node | None = None
         self._by_length: dict[int, Node] = {}
         self._each = False
-        self._lock = threading.Lock()
-        self._asked = False
-        self._first_over = threading.Event()  # with or without an answer
 
     def node(self, message: Message, length: int = 0) -> Node:
         """Where a part of `length` bytes goes; 0 only asks for the target."""
         if self._each and length:
             return self._endpoint.locate(message, length, signed=True)
-        with self._lock:
-            first, self._asked = not self._asked, True
-        if first:
-            try:
-                return self._keep(self._endpoint.locate(message, length), length)
-            finally:
-                self._first_over.set()
-        self._first_over.wait()
         return self._shared or self._by_length.get(length) or self._keep(self._endpoint.locate(message, length), length)
 
     def another(self, message: Message, length: int, refused: Node) -> Node | None:

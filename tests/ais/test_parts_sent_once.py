@@ -295,7 +295,7 @@ def test_one_redirect_serves_all_parts(tap: Interposer, obj: fastmpu.Object, mpu
 
 
 def test_one_redirect_serves_all_who_begin_at_once(cluster: mock.Cluster, obj: fastmpu.Object) -> None:
-    """They wait for the answer to the first; if that is none, each asks for itself."""
+    """The cluster is asked before; if there is no answer, each asks for itself."""
     cluster.faults.add("latency(100, op=part, where=proxy)")
     obj.upload(b"x" * 80_000, part_size=10_000, max_concurrency=8, engine="thread")
     asked = [each for each in cluster.truth.attempts(where="proxy") if each.part is not None]

@@ -4,7 +4,11 @@ whatever becomes of the map, each ends proved or says why.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,14 +63,14 @@ def test_no_more_than_some_are_parked(bucket: fastmpu.Bucket, cluster: mock.Clus
     """Each has its file open: a lane waits when so many wait for their proof."""
     cluster.truth.clear()
     cluster.faults.add("latency(1500, op=map)")
-    files = [tmp_path / f"{number}" for number in range(3 * uploader.LEAST_PARKED)]
+    files = [tmp_path / f"{number}" for number in range(3 * uploader.LEAST_HELD)]
     for path in files:
         path.write_bytes(DATA)
     with fastmpu.Uploader(bucket.client, max_concurrency=1) as upload:
         transfers = [upload.submit(path, f"{bucket.uri}/") for path in files]
     assert {transfer.result().verified for transfer in transfers} == {"head"}
     # The first, those that are parked while its map is on its way, and one in the lane.
-    assert uploader.LEAST_PARKED < puts_before(cluster, maps(cluster)[0]) <= uploader.LEAST_PARKED + 2
+    assert uploader.LEAST_HELD < puts_before(cluster, maps(cluster)[0]) <= uploader.LEAST_HELD + 2
 
 
 def test_one_alone_does_not_wait_for_others(
@@ -134,6 +138,125 @@ def test_a_slow_callback_holds_up_nobody_else(bucket: fastmpu.Bucket) -> None:
         later += [upload.submit(DATA, f"{bucket.uri}/{number}") for number in range(5)]
         all_there.set()
     assert others == ["head"] * 5
+
+
+def test_many_callbacks_wait_for_others(bucket: fastmpu.Bucket) -> None:
+    """More than there are threads for them, for one whose progress is told as well: nothing but further callbacks
+    waits for them."""
+    told: list[str] = []
+    with fastmpu.Uploader(bucket.client, max_concurrency=2) as upload:
+        all_there = threading.Event()
+        last: list[fastmpu.Transfer] = []
+
+        def wait_for_the_last(_: object) -> None:
+            assert all_there.wait(30)
+            told.append(last[0].result(timeout=30).verified)
+
+        for number in range(uploader.CALLERS + 4):
+            upload.submit(DATA, f"{bucket.uri}/{number}").add_done_callback(wait_for_the_last)
+        last.append(upload.submit(DATA, f"{bucket.uri}/last", progress=lambda _: None))
+        all_there.set()
+    assert told == ["head"] * (uploader.CALLERS + 4)
+
+
+def test_a_callback_that_fails_is_logged(
+    bucket: fastmpu.Bucket, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that comes after the end; and so is a progress function, wherever it is called. No one else is hurt, and
+    none is called twice, though no thread can be started for it."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    called: list[str] = []
+
+    def fail(what: object) -> None:
+        called.append(type(what).__name__)
+        raise ValueError("of the user's")
+
+    with fastmpu.Uploader(bucket.client, max_concurrency=2) as upload:
+        upload.submit(DATA, f"{bucket.uri}/first").result()
+        monkeypatch.setattr(upload._callers, "_adjust_thread_count", lambda: refuse(threading.current_thread()))
+        transfer = upload.submit(DATA, f"{bucket.uri}/second", progress=fail)
+        transfer.add_done_callback(fail)
+        assert transfer.result().verified == "head"
+        transfer.add_done_callback(fail)
+    assert called.count("Transfer") == 2
+    assert called.count("ProgressEvent") == 1  # it is not called again
+    assert sum("failed" in each.getMessage() for each in caplog.records) == 3
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_what_is_not_where_it_belongs_finds_a_lane(
+    bucket: fastmpu.Bucket, cluster: mock.Cluster, concurrency: int
+) -> None:
+    """The block is left at once; all lanes are at work or wait for room when it turns out, and as many wait as may."""
+    cluster.faults.add("latency(300, op=map)")
+    cluster.faults.add("stale_owner(op=put, times=5)")
+    with fastmpu.Uploader(bucket.client, max_concurrency=concurrency) as upload:
+        transfers = [upload.submit(DATA, f"{bucket.uri}/{number}") for number in range(100)]
+    attempts = [transfer.result(timeout=0).attempts for transfer in transfers]
+    assert sorted(attempts, reverse=True)[:6] == [2, 2, 2, 2, 2, 1]
+    assert all(bucket.object(f"{number}").get_reader().read_all() == DATA for number in range(100))
+    assert len(cluster.truth.attempts(op="head")) < 20
+
+
+@pytest.mark.parametrize("why", ["no map", "no map, and late", "slow callbacks"])
+def test_files_do_not_pile_up(bucket: fastmpu.Bucket, cluster: mock.Cluster, tmp_path: Path, why: str) -> None:
+    """Whatever those that are stored wait for, as many have their file open as may be held and are sent."""
+    if why.startswith("no map"):
+        cluster.faults.add("status(500, op=map, times=always)")
+    if why.endswith("late"):  # as many are held as may, all of them doubtful, and all lanes wait for room
+        cluster.faults.add("latency(200, op=map, times=always)")
+    files = [tmp_path / f"{number}" for number in range(150)]
+    for path in files:
+        path.write_bytes(DATA)
+    most: list[int] = []
+
+    def look(_: object) -> None:
+        open_ones = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+        most.append(sum(each.startswith(str(tmp_path)) for each in open_ones))
+        time.sleep(0.01 if why == "slow callbacks" else 0)
+
+    with fastmpu.Uploader(bucket.client, max_concurrency=2) as upload:
+        transfers = [upload.submit(path, f"{bucket.uri}/") for path in files]
+        for transfer in transfers:
+            transfer.add_done_callback(look)
+        assert {transfer.result().verified for transfer in transfers} == {"head"}
+    assert max(most) <= uploader.LEAST_HELD + 2 + 2
+
+
+@pytest.mark.parametrize("engine", ["auto", "inline"])
+def test_a_token_function_that_fails_hangs_nobody(cluster: mock.Cluster, bucket: fastmpu.Bucket, engine: str) -> None:
+    """It is asked for another token by the map's 401; without a map the objects themselves are asked."""
+    tokens = ["first"]
+
+    with fastmpu.Uploader(endpoint=cluster.endpoint, token=tokens.pop, max_concurrency=2, engine=engine) as upload:
+        upload.submit(DATA, f"{bucket.uri}/first").result(timeout=30)
+        cluster.faults.add("status(401, op=map, times=always)")
+        assert upload.submit(DATA, f"{bucket.uri}/second").result(timeout=30).verified == "head"
+    assert len(cluster.truth.attempts(op="head")) == 1
+
+
+FORKS = """
+import os, sys, fastmpu
+endpoint = sys.argv[1]
+with fastmpu.Client(endpoint) as client, fastmpu.Uploader(client, max_concurrency=1) as uploader:
+    transfers = [uploader.submit(b"data", f"ais://bucket/{number}") for number in range(3)]
+    child = os.fork()
+    if not child:
+        sys.exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    print([transfer.result().verified for transfer in transfers])
+"""
+
+
+def test_a_forked_child_leaves_the_block_at_once(bucket: fastmpu.Bucket, cluster: mock.Cluster) -> None:
+    """What is under way is its parent's, which goes on."""
+    cluster.faults.add("latency(1000, op=map, times=3)")
+    command = [sys.executable, "-W", "ignore", "-c", FORKS, cluster.endpoint]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (0, "['head', 'head', 'head']"), done.stderr
 
 
 def test_what_is_stored_is_not_cancelled(bucket: fastmpu.Bucket, cluster: mock.Cluster) -> None:
