@@ -19,10 +19,11 @@ __all__ = ["Cost", "MiB", "in_a_child", "in_this_process", "mock_cluster", "prin
 
 
 @contextmanager
-def mock_cluster(line: str | None = None) -> Iterator[str]:
-    """The endpoint of a mock cluster in a process of its own; `line`: bytes a second to each node, as in "300MB"."""
+def mock_cluster(line: str | None = None, round_trip: float = 0.0) -> Iterator[str]:
+    """The endpoint of a mock cluster in a process of its own; `line`: bytes a second to each node, as in "300MB";
+    `round_trip`: seconds that a request and its answer take."""
     rate = None if line is None else float(parse_size(line, "line"))
-    with mock_process(MockOptions(bandwidth_per_node=rate)) as endpoint:
+    with mock_process(MockOptions(bandwidth_per_node=rate, round_trip=round_trip)) as endpoint:
         yield endpoint
 
 

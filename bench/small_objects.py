@@ -1,6 +1,7 @@
 """Many small objects: `Uploader.submit` beside AIStore's own SDK and bare sockets, turn by turn in one run.
 
     python -m bench.small_objects                       # 3,000 objects of 64 KiB, a mock cluster in its own process
+    python -m bench.small_objects --round-trip 0.02     # the mock cluster is far away
     AIS_ENDPOINT=http://host:8080 python -m bench.small_objects
 
 fastmpu hashes each file and proves each object; the SDK, in a pool of threads, and bare sockets, as the limit, do
@@ -93,16 +94,19 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64, help="KiB of each (default %(default)s)")
     parser.add_argument("--workers", type=int, default=8, help="threads (default %(default)s)")
     parser.add_argument("--runs", type=int, default=5, help="counted runs, after one that is not (default %(default)s)")
+    parser.add_argument("--round-trip", type=float, default=0.0, help="seconds, of the mock (default %(default)s)")
     parser.add_argument("--only", nargs="+", choices=RIVALS, default=list(RIVALS), help="whom to run")
     options = parser.parse_args()
 
     live = os.environ.get("AIS_ENDPOINT")
     print_machine(["fastmpu", "aistore", "httpx", "h11", "crc32c"])
-    where = f"the cluster {live}" if live else "a MOCK cluster (1 proxy, 3 targets, in memory) in its own process"
+    mock = f"a MOCK cluster (1 proxy, 3 targets, in memory, {options.round_trip * 1e3:g} ms away) in its own process"
+    where = f"the cluster {live}" if live else mock
     print(f"against {where}")
     print(f"{options.count} objects of {options.size} KiB x {options.workers} threads, {options.runs} runs\n")
     costs: dict[str, list[Cost]] = {who: [] for who in options.only}
-    with nullcontext(live) if live else mock_cluster() as endpoint, tempfile.TemporaryDirectory() as directory:
+    cluster = nullcontext(live) if live else mock_cluster(round_trip=options.round_trip)
+    with cluster as endpoint, tempfile.TemporaryDirectory() as directory:
         assert endpoint
         make_bucket(endpoint)
         for number in range(options.count):
