@@ -6,7 +6,8 @@ not prove has to be looked at, which may take long and send a body: that is for 
 
 Threads: "fastmpu-proof_0" asks and resumes while something is parked; it waits for the cluster only. Lanes park. While
 `most` are held, from being parked to their end, a lane waits, or makes room by looking at one. One lock guards all
-fields; asking, resuming and looking are done without it.
+fields (what is doubtful is also taken without it, which its deque allows); asking, resuming and looking are done
+without it.
 """
 
 from __future__ import annotations
