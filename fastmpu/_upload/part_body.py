@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, wait
-from contextlib import suppress
 from time import monotonic
 from typing import Final
 
@@ -78,7 +77,7 @@ class PartBody(Body):
             self.spent.read += monotonic() - began - (self.spent.checksum - hashed)
             yield view
 
-    def _ranges_ahead(self, reader: PartReader, fileno: int, ahead: Executor) -> Iterator[FileRange]:
+    def _ranges_ahead(self, reader: PartReader, fileno: int, ahead: Executor | None) -> Iterator[FileRange]:
         """While one piece is sent, the next is hashed in the other thread."""
         end = self.part.offset + self.part.length
         hashed: Future[None] | None = None
@@ -90,9 +89,13 @@ class PartBody(Body):
                     hashed.result()
                 following = at + length
                 hashed = None
-                if following < end:
-                    with suppress(RuntimeError):  # an executor's word for an interpreter that is shutting down
+                if ahead is not None and following < end:
+                    try:
                         hashed = ahead.submit(self._hash, reader, following, min(length, end - following))
+                    except RuntimeError:
+                        # The interpreter is shutting down, or no thread can be started. Then the work stays in its
+                        # queue until a later part has one started, and finds this reader closed.
+                        ahead = None
                 yield FileRange(fileno, at, length)
         finally:
             if hashed is not None and not hashed.cancel():

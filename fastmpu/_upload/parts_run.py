@@ -90,8 +90,8 @@ class PartsRun:
         """
         options = self._job.options
         count = min(options.max_concurrency, len(self._waiting) + len(self._doubtful) or 1)
-        workers = executor(options.engine, count, self._job.resources.lanes)
         self._ask_where()
+        workers = executor(options.engine, count, self._job.resources.lanes)
         try:
             while self._waiting or self._running or self._unknown or self._doubtful:
                 self._start_some(workers)

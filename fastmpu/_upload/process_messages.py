@@ -41,7 +41,7 @@ _HEAD: Final = struct.Struct("!I")
 
 @dataclass(frozen=True)
 class Setup:
-    """The first message to a worker. `cells`: where each lane's are. `longest`: bytes of an answer's body, and no more
+    """The first message to a worker. `cells`: where each lane's are. `longest`: of an answer's body, so many bytes
     are of interest. After it come the descriptors: shared memory, source, what a `Bandwidth` of `rate` is shared by (if
     there is one), a socket for each lane."""
 

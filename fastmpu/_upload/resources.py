@@ -49,14 +49,7 @@ def _ahead(options: UploadOptions) -> Executor | None:
     """Several requests in flight overlap hashing and sending by themselves; one alone needs another thread, and a core
     for it."""
     alone = options.max_concurrency == 1 and options.engine in ("auto", "thread")
-    if not alone or options.checksum == "none" or usable_cores() < 2:
-        return None
-    ahead = ThreadPoolExecutor(1, "fastmpu-hash")
-    try:
-        ahead.submit(int).result()  # so that there is a thread: else work might be refused and done all the same
-    except RuntimeError:
-        return None
-    return ahead
+    return ThreadPoolExecutor(1, "fastmpu-hash") if alone and usable_cores() > 1 else None
 
 
 @dataclass(frozen=True)

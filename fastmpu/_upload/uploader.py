@@ -203,14 +203,16 @@ class Uploader:
                 raise RuntimeError("the uploader is closed")
             self._open.add(transfer)
         steps = self._steps(transfer, source, target, progress, large)
+        in_one_go = large or self._inline
+        if not in_one_go:
+            self._proofs.coming()
         try:
-            if large or self._inline:
+            if in_one_go:
                 self._producers.submit(self._all_of, transfer, steps)
             else:
-                self._proofs.coming()
                 self._lanes.submit(self._store, transfer, steps)
         except RuntimeError as error:  # an executor's word for an interpreter that is shutting down
-            if not large and not self._inline:
+            if not in_one_go:
                 self._proofs.gone()
             self._forget(transfer)
             transfer.set_exception(error)

@@ -102,6 +102,26 @@ def test_a_part_that_is_sent_again_is_hashed_again(
     looks_right(obj, cluster, receipt)
 
 
+def test_a_thread_that_cannot_be_started_is_done_without(
+    obj: fastmpu.Object, cluster: mock.Cluster, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: the executor has queued the work by then, and must not do it later, beside what was done without it."""
+    start = threading.Thread.start
+    refused: list[str] = []
+
+    def refuse_once(thread: threading.Thread) -> None:
+        if thread.name == HASHER and not refused:
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_once)
+    receipt = obj.upload(path, part_size=PART, max_concurrency=1)
+    assert refused == [HASHER]
+    assert receipt.attempts == len(receipt.parts)
+    looks_right(obj, cluster, receipt)
+
+
 def test_cancel_while_a_piece_is_on_its_way(obj: fastmpu.Object, cluster: mock.Cluster, path: Path) -> None:
     """The body ends after what is being hashed; then the source is let go."""
     cancel = threading.Event()

@@ -165,7 +165,7 @@ def test_a_callback_that_fails_is_logged(
     """Also one that comes after the end; and so is a progress function, wherever it is called. No one else is hurt, and
     none is called twice, though no thread can be started for it."""
 
-    def refuse(_: threading.Thread) -> None:
+    def refuse() -> None:
         raise RuntimeError("can't start new thread")
 
     called: list[str] = []
@@ -176,7 +176,7 @@ def test_a_callback_that_fails_is_logged(
 
     with fastmpu.Uploader(bucket.client, max_concurrency=2) as upload:
         upload.submit(DATA, f"{bucket.uri}/first").result()
-        monkeypatch.setattr(upload._callers, "_adjust_thread_count", lambda: refuse(threading.current_thread()))
+        monkeypatch.setattr(upload._callers, "_adjust_thread_count", refuse)
         transfer = upload.submit(DATA, f"{bucket.uri}/second", progress=fail)
         transfer.add_done_callback(fail)
         assert transfer.result().verified == "head"
