@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from .._plan import Plan
 from .._sizes import MiB
@@ -70,19 +70,6 @@ T = TypeVar("T")
 Steps = Generator["Put", bool, Receipt]
 
 
-class Sender(Protocol):
-    """What sends, as far as progress and the receipt have to know."""
-
-    @property
-    def under_way(self) -> int: ...
-
-    @property
-    def attempts(self) -> int: ...
-
-    @property
-    def bytes_sent(self) -> int: ...
-
-
 class Upload:
     """`source` to `target`, as planned. `steps()` once."""
 
@@ -110,8 +97,7 @@ class Upload:
         self._engine_reason = engine_reason
         self._spent = StageTimes()
         self._began = time.monotonic()
-        self._sender: Sender | None = None
-        self._meter = ProgressMeter(plan.size, on_progress, lambda: self._sender.under_way if self._sender else 0)
+        self._meter = ProgressMeter(plan.size, on_progress)
         self._attempts = 0
         self._probes = 0
         self._restarts = 0
@@ -222,10 +208,11 @@ class Upload:
 
     def _whole(self) -> Stored:
         put = WholePut(self._job(), self._plan, self._target, self._meter)
-        self._sender = put
+        self._meter.sender = put
         try:
             checksum, version = put.send()
         finally:
+            self._meter.sender = None
             self._attempts += put.attempts
             self._bytes_sent += put.bytes_sent
             self._spent.add(put.spent)
@@ -311,10 +298,11 @@ class Upload:
             # By the wall clock, the only one that outlives a process; set back, it tells nothing.
             opened -= recalled.age if recalled.age >= 0 else OLD_UPLOAD + 1
         run = PartsRun(job, self._plan, mpu, self._meter, self._log, recalled)
-        self._sender = run
+        self._meter.sender = run
         try:
             parts = run.send()
         finally:
+            self._meter.sender = None
             self._attempts += run.attempts
             self._probes += run.probes
             self._bytes_sent += run.bytes_sent

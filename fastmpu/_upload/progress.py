@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 logger = logging.getLogger("fastmpu")
 
@@ -37,14 +38,23 @@ class ProgressEvent:
 OnProgress = Callable[[ProgressEvent], object]
 
 
-class ProgressMeter:
-    """Tells `on_progress`: at most ten times a second, at each new stage, and at the end. `under_way` counts the bytes
-    of requests in flight that the kernel has taken."""
+class Sender(Protocol):
+    """Who sends, as far as progress has to know."""
 
-    def __init__(self, total: int, on_progress: OnProgress | None, under_way: Callable[[], int]):
+    @property
+    def under_way(self) -> int:
+        """Bytes of requests in flight that the kernel has taken."""
+
+
+class ProgressMeter:
+    """Tells `on_progress`: at most ten times a second, at each new stage, and at the end."""
+
+    def __init__(self, total: int, on_progress: OnProgress | None):
+        self.sender: Sender | None = None
+        """Who sends now, and None when it has ended: it knows this meter, and a circle would keep the source's bytes
+        until the collector comes."""
         self._total = total
         self._on_progress = on_progress
-        self._under_way = under_way
         self._began = time.monotonic()
         self._next = 0.0
         self._acked = 0
@@ -79,10 +89,11 @@ class ProgressMeter:
 
     def snapshot(self) -> ProgressEvent:
         """How far it is. For any thread: it changes nothing."""
-        acked = self._acked
+        acked, sender = self._acked, self.sender
+        under_way = 0 if sender is None else sender.under_way
         return ProgressEvent(
             total=self._total,
-            sent=max(self._sent, min(self._total, acked + self._under_way())),
+            sent=max(self._sent, min(self._total, acked + under_way)),
             acked=max(self._told, acked),
             stage=self._stage,
             elapsed=time.monotonic() - self._began,

@@ -93,9 +93,9 @@ class Transfer(Future[Receipt]):
     def __init__(self, uri: str, total: int):
         super().__init__()
         self.uri = uri
-        self._total = total
         self._stop = threading.Event()
-        self._upload: Upload | None = None
+        self._upload: Upload | None = None  # while it is under way: it holds the source, and maybe its bytes
+        self._last = ProgressEvent(total, 0, 0, "waiting", 0.0)  # how far it is when it is not
         self._guard = threading.Lock()  # of the next two
         self._callbacks: list[Callable[[Future[Receipt]], object]] = []
         self._called = False
@@ -112,6 +112,9 @@ class Transfer(Future[Receipt]):
 
     def _set(self, outcome: Receipt | BaseException) -> list[Callable[[Future[Receipt]], object]]:
         """The end. What is to be called now."""
+        if self._upload is not None:
+            self._last = self._upload.snapshot()
+            self._upload = None
         if isinstance(outcome, Receipt):
             self.set_result(outcome)
         else:
@@ -137,7 +140,7 @@ class Transfer(Future[Receipt]):
     def snapshot(self) -> ProgressEvent:
         """How far it is, now."""
         upload = self._upload
-        return ProgressEvent(self._total, 0, 0, "waiting", 0.0) if upload is None else upload.snapshot()
+        return self._last if upload is None else upload.snapshot()
 
     def __repr__(self) -> str:
         return f"<Transfer {self.uri} {self._state.lower()}>"

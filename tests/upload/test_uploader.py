@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import concurrent.futures
+import gc
 import threading
+import tracemalloc
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -136,6 +138,27 @@ class Gate:
         self.reached.set()
         assert self.opened.wait(30)
         return forward(request)
+
+
+def test_what_is_done_keeps_nothing_of_its_file(
+    bucket: fastmpu.Bucket, cluster: mock.Cluster, tmp_path: Path
+) -> None:
+    """Whoever keeps a million Transfers keeps no million files, even if the collector never comes."""
+    made = files(tmp_path, [64 * KIB] * 40)
+    gc.disable()
+    tracemalloc.start()
+    try:
+        # Not through the tap, which keeps what it has seen.
+        with fastmpu.Uploader(endpoint=cluster.endpoint, max_concurrency=2) as uploader:
+            transfers = [uploader.submit(path, f"{bucket.uri}/") for path in made]
+        ours = [tracemalloc.Filter(True, "*/fastmpu/_*/*")]
+        held = sum(each.size for each in tracemalloc.take_snapshot().filter_traces(ours).traces)
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert [transfer.snapshot().stage for transfer in transfers] == ["done"] * len(made)
+    assert [transfer.snapshot().acked for transfer in transfers] == [64 * KIB] * len(made)
+    assert held < 10 * 64 * KIB
 
 
 def test_cancel_what_runs_and_what_waits(bucket: fastmpu.Bucket, tap: Interposer, cluster: mock.Cluster) -> None:
