@@ -143,16 +143,6 @@ class WithheldBody(Body):
         raise httpx.LocalProtocolError("this transport cannot send a request's head without its body")
 
 
-class Length:
-    """Stands for body bytes that h11 never sees: it only measures (h11 docs, "Support for sendfile()")."""
-
-    def __init__(self, length: int):
-        self._length = length
-
-    def __len__(self) -> int:
-        return self._length
-
-
 def read_at(fd: int, offset: int, window: memoryview) -> int:
     """Fills `window` from the file, as far as one call does; 0 at the file's end."""
     if hasattr(os, "preadv"):

@@ -1,4 +1,5 @@
-"""One exchange after another on one stream: heads and states are h11's, body bytes pass it by.
+"""One exchange after another on one stream. Heads are made and read in request_head.py and head.py; body bytes pass all
+of that by.
 
 A connection belongs to one thread at a time: to the one that runs the exchange until the answer is read to its end,
 then to the pool. It has no lock. The pool, or whoever discards it, closes it.
@@ -18,15 +19,16 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
 import h11
 
-from .body import READ_SIZE, Body, FileRange, Length, WithheldBody, too_long, too_short
+from .body import READ_SIZE, Body, FileRange, WithheldBody, too_long, too_short
 from .connect import Origin
 from .exchange import Cancelled, Exchange, Limits, Phase, Stalled, wait_until
-from .head import HEAD_LIMIT, take_head
+from .head import AnswerHead, read_head, take_head
 from .progress import ProgressClock
+from .request_head import RequestHead
 from .sealed import SealedFields
 from .stream import READABLE, NetworkStream
 
@@ -34,7 +36,6 @@ INFORMATIONAL_LIMIT: Final = 8
 _HEAD_READ_SIZE: Final = 64 * 1024
 _WITH_HEAD: Final = 64 * 1024  # bytes of a body; what does not fit into one segment of loopback
 _BODY_READ_SIZE: Final = 256 * 1024
-_END_OF_MESSAGE: Final = h11.EndOfMessage()
 _T = TypeVar("_T")
 
 
@@ -52,8 +53,6 @@ class Connection:
         self._begin(Limits(), Exchange(), SealedFields())
 
     def _begin(self, limits: Limits, record: Exchange, sealed: SealedFields) -> None:
-        # A new one each time: large bodies bypass it, so it does not see where an exchange ends.
-        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT)
         self._record = record
         self._sealed = sealed
         self._progress = None if limits.progress is None else ProgressClock(*limits.progress)
@@ -67,22 +66,17 @@ class Connection:
         self._searched = 0
         self._informational = 0
         self._method = b""
-        self._response: h11.Response | None = None
+        self._response: AnswerHead | None = None
         self._body_left: int | None = 0
-        self._chunked = False
+        self._chunks: h11.Connection | None = None
+        self._last = False  # either side said that the connection ends with this exchange (RFC 9112, section 9.3)
         self._whole = False
         self._clean = False
 
     @property
     def reusable(self) -> bool:
         """The request was sent whole, the answer read whole, nothing is left over, and both sides wish to go on."""
-        return (
-            self._whole
-            and self._clean
-            and not self._buffer
-            and not self._record.half_closed
-            and self._http.our_state is h11.DONE  # MUST_CLOSE if either side said so (RFC 9112, section 9.3)
-        )
+        return self._whole and self._clean and not self._buffer and not self._record.half_closed and not self._last
 
     def is_readable(self) -> bool:
         """On an idle connection: the server has closed it, or sent what nobody asked for."""
@@ -101,12 +95,12 @@ class Connection:
 
     def exchange(
         self,
-        head: h11.Request,
+        head: RequestHead,
         body: Body | Iterable[bytes],
         limits: Limits,
         record: Exchange,
         sealed: SealedFields | None = None,
-    ) -> h11.Response:
+    ) -> AnswerHead:
         """Sends a request and reads the head of its final answer; `read_body` gives the rest.
 
         `sealed`: the fields that `head` must not show. A body that is no `Body` is sent in chunks, as `head` must say.
@@ -114,7 +108,7 @@ class Connection:
         the body raised. The connection is to be closed after any of them. `record` is kept up to date throughout.
         """
         self._begin(limits, record, sealed or SealedFields())
-        self._method = head.method
+        self._method, self._last = head.method, head.last
         record.reused = self._served > 0
         self._served += 1
         self.phase = Phase.SEND
@@ -140,10 +134,10 @@ class Connection:
         self._start_body(self._response)
         return self._response
 
-    def _send(self, head: h11.Request, body: Body | Iterable[bytes]) -> None:
+    def _send(self, head: RequestHead, body: Body | Iterable[bytes]) -> None:
         """Sends it all, or stops early because `self._response` came."""
         self._withheld = isinstance(body, WithheldBody)
-        with self._sealed.joined_to(self._http.send(head)) as opening:
+        with self._sealed.joined_to(head.data) as opening:
             # A small body shares the head's packet. A large one comes later: the server can prepare for it meanwhile,
             # which saves CPU on both sides (docs/performance.md).
             if isinstance(body, Body) and not self._withheld and 0 < body.length <= _WITH_HEAD:
@@ -152,8 +146,7 @@ class Connection:
                 if not self._send_view(opening) or self._withheld:
                     return
                 going = self._send_pieces(body) if isinstance(body, Body) else self._send_chunks(body)
-        if going and self._send_bytes(self._http.send(_END_OF_MESSAGE)):
-            self._clean = True
+        self._clean = going
 
     def _send_pieces(self, body: Body, opening: memoryview | None = None) -> bool:
         """With `opening` before the first of them. False: the answer came first."""
@@ -182,8 +175,6 @@ class Connection:
             self._end(pieces)
         if left:
             raise self._source_failed(too_short(body.length, left))
-        if body.length:
-            self._http.send_with_data_passthrough(h11.Data(data=cast(bytes, Length(body.length))))
         return True
 
     def _send_chunks(self, stream: Iterable[bytes]) -> bool:
@@ -193,24 +184,23 @@ class Connection:
             while True:
                 item = self._next(items)
                 if item is None:
-                    return True
-                if not item:
+                    return self._send_bytes(b"0\r\n\r\n")
+                if not item:  # would be the last chunk
                     continue
-                opening, data, closing = self._http.send_with_data_passthrough(h11.Data(data=item)) or []
-                with memoryview(data) as view:
+                with memoryview(item) as view:
                     going = (
-                        self._send_bytes(opening, more=True)
-                        and self._send_view(view, counted=True)
-                        and self._send_bytes(closing)
+                        self._send_bytes(b"%x\r\n" % view.nbytes, more=True)
+                        and self._send_view(view, counted=True, more=True)
+                        and self._send_bytes(b"\r\n")
                     )
                 if not going:
                     return False
         finally:
             self._end(items)
 
-    def _send_bytes(self, data: bytes | None, more: bool = False) -> bool:
+    def _send_bytes(self, data: bytes, more: bool = False) -> bool:
         """Framing, which is not counted. False: the answer came first."""
-        with memoryview(data or b"") as view:
+        with memoryview(data) as view:
             return self._send_view(view, more)
 
     def _send_view(self, view: memoryview, more: bool = False, counted: bool = False, framing: int = 0) -> bool:
@@ -389,41 +379,35 @@ class Connection:
                 self._searched = len(self._buffer)
                 return
             self._searched = 0
-            self._http.receive_data(head)
-            event = self._http.next_event()
-            if isinstance(event, h11.Response):
-                self._take_response(event)
+            answer = read_head(head, self._method)
+            if answer.status >= 200:
+                self._take_response(answer)
                 return
             self._informational += 1
             if self._informational > INFORMATIONAL_LIMIT:
                 raise h11.RemoteProtocolError(f"more than {INFORMATIONAL_LIMIT} informational answers")
-            if self._withheld and isinstance(event, h11.InformationalResponse) and event.status_code == 100:
+            if self._withheld and answer.status == 100:
                 raise h11.RemoteProtocolError("the server wants the body, where it was to say where the body goes")
             if not self._buffer:
                 return
 
-    def _take_response(self, response: h11.Response) -> None:
+    def _take_response(self, response: AnswerHead) -> None:
         self._record.answered = True
         self._record.answered_at = monotonic()
-        self._record.status = response.status_code
-        # How its body ends: RFC 9112, section 6.3.
-        self._body_left = None
-        for name, value in response.headers:
-            if name == b"content-length":
-                self._body_left = int(value)
-            elif name == b"transfer-encoding":
-                self._chunked = True
-            elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
-                raise h11.RemoteProtocolError(f"the answer is encoded, though identity was asked for: {value!r}")
+        self._record.status = response.status
         self._response = response
+        self._last = self._last or response.last
 
-    def _start_body(self, response: h11.Response) -> None:
-        if self._method == b"HEAD" or response.status_code in (204, 304):
-            self._body_left, self._chunked = 0, False
-        if self._chunked and self._buffer:
-            self._http.receive_data(bytes(self._buffer))
-            self._buffer.clear()
-        elif not self._chunked and self._body_left is None:
+    def _start_body(self, response: AnswerHead) -> None:
+        """How it ends: RFC 9112, section 6.3."""
+        self._body_left, self._chunks = response.length, response.reader
+        if self._method == b"HEAD" or response.status in (204, 304):
+            self._body_left, self._chunks = 0, None
+        if self._chunks is not None:
+            if self._buffer:
+                self._chunks.receive_data(bytes(self._buffer))
+                self._buffer.clear()
+        elif self._body_left is None:
             self._clean = False
         self._whole = self._body_left == 0
 
@@ -445,8 +429,8 @@ class Connection:
     def read_body(self) -> Iterator[bytes]:
         """The answer's body as it comes. Raises as `exchange` does; the connection is then to be closed."""
         self.phase = Phase.READ
-        if self._chunked:
-            yield from self._read_chunks()
+        if self._chunks is not None:
+            yield from self._read_chunks(self._chunks)
             return
         while not self._whole:
             left = self._body_left
@@ -466,18 +450,18 @@ class Connection:
             yield data
             del data  # an error that comes after it does not show it
 
-    def _read_chunks(self) -> Iterator[bytes]:
+    def _read_chunks(self, chunks: h11.Connection) -> Iterator[bytes]:
         while True:
-            event = self._http.next_event()
+            event = chunks.next_event()
             if event is h11.NEED_DATA:
-                self._http.receive_data(self._receive(_BODY_READ_SIZE))
+                chunks.receive_data(self._receive(_BODY_READ_SIZE))
             elif isinstance(event, h11.Data):
                 yield bytes(event.data)
                 del event
             else:
                 # Nobody asked for trailers, and h11 reads them leniently: whatever it was, it ends here.
                 trailers = isinstance(event, h11.EndOfMessage) and bool(event.headers)
-                self._clean = self._clean and not trailers and not self._http.trailing_data[0]
+                self._clean = self._clean and not trailers and not chunks.trailing_data[0]
                 self._whole = True
                 return
 

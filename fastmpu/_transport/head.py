@@ -1,14 +1,17 @@
-"""An answer's head, cut out of what arrived and held to stricter rules than h11's before h11 reads it.
+"""An answer's head, cut out of what arrived, held to stricter rules than h11's, and read.
 
 h11 is lenient where others are not, and two readings of one message are what request smuggling lives on (RFC 9112,
 section 11.2; reliability F8). Refused here: bare LF, folded lines, more than one framing field, lists as a length,
 versions other than HTTP/1.x, more than 64 KiB or 128 fields. The rest is h11's: names, values, lengths, codes.
+
+Most heads are so plain that one pattern knows them for what h11 would take, and reads them the same way, in a tenth of
+the time (test_transport_properties.py; docs/performance.md). All others, and bodies in chunks, are read by h11.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 import h11
 
@@ -17,6 +20,29 @@ FIELD_LIMIT: Final = 128
 _START: Final = b"HTTP/1."
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 _FRAMING: Final = re.compile(rb"\r\n(content-length|transfer-encoding):([^\r]*)", re.IGNORECASE)
+_PLAIN: Final = re.compile(
+    rb"HTTP/1\.1 ([2-5][0-9][0-9]) ([ -~]*)\r\n"
+    rb"((?:[-!#$%&'*+.^_`|~0-9A-Za-z]+: ?(?:[!-~](?:[ -~]*[!-~])?)?\r\n){0,128})\r\n"
+)
+_FIELD: Final = re.compile(rb"([^:]+): ?([^\r]*)\r\n")
+# What changes how the body, or the next answer, is read.
+_NOT_PLAIN: Final = frozenset((b"connection", b"content-encoding", b"content-length", b"transfer-encoding"))
+_LENGTH_DIGITS: Final = 19  # as many as 2 ** 63 has; h11 takes one more
+
+
+class AnswerHead(NamedTuple):
+    """An interim answer's, or a final one's. `length` of the body in bytes, None for what has another end. `last`: the
+    connection serves no other request (RFC 9112, section 9.3). `reader`: has read this head and goes on with a body in
+    chunks.
+    """
+
+    status: int
+    reason: bytes
+    version: bytes
+    fields: list[tuple[bytes, bytes]]
+    length: int | None = None
+    last: bool = False
+    reader: h11.Connection | None = None
 
 
 def take_head(buffer: bytearray, searched: int) -> bytes | None:
@@ -36,8 +62,53 @@ def take_head(buffer: bytearray, searched: int) -> bytes | None:
         return None
     head = bytes(buffer[: end + 4])
     del buffer[: end + 4]
-    _check(head)
     return head
+
+
+def read_head(head: bytes, method: bytes) -> AnswerHead:
+    """`head`, as `take_head` gave it, of an answer to `method`. Raises h11.RemoteProtocolError for what is none."""
+    return _plain(head) or _by_h11(head, method)
+
+
+def _plain(head: bytes) -> AnswerHead | None:
+    found = _PLAIN.fullmatch(head)
+    if found is None:
+        return None
+    status, reason, block = found.groups()
+    fields: list[tuple[bytes, bytes]] = _FIELD.findall(block)
+    length = None
+    for name, value in fields:
+        key = name.lower()
+        if key in _NOT_PLAIN:
+            if key != b"content-length" or length is not None or not value.isdigit() or len(value) > _LENGTH_DIGITS:
+                return None
+            length = int(value)
+    return AnswerHead(int(status), reason, b"1.1", fields, length)
+
+
+def _by_h11(head: bytes, method: bytes) -> AnswerHead:
+    _check(head)
+    reader = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT)
+    reader.send(h11.Request(method=method, target=b"*", headers=[(b"Host", b"")]))
+    reader.send(h11.EndOfMessage())
+    reader.receive_data(head)
+    event = reader.next_event()
+    assert isinstance(event, (h11.Response, h11.InformationalResponse))  # what else a whole head may be it raises
+    length, chunked = None, False
+    for name, value in event.headers:
+        if name == b"content-length":
+            length = int(value)
+        elif name == b"transfer-encoding":
+            chunked = True
+        elif (
+            name == b"content-encoding" and value.strip().lower() not in (b"", b"identity") and event.status_code >= 200
+        ):
+            raise h11.RemoteProtocolError(f"the answer is encoded, though identity was asked for: {value!r}")
+    fields = event.headers.raw_items()
+    last = reader.our_state is not h11.DONE  # MUST_CLOSE, if the answer says so
+    return AnswerHead(
+        event.status_code, event.reason, event.http_version, fields, length, last, reader if chunked else None
+    )
 
 
 def _check(head: bytes) -> None:

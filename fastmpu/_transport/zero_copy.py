@@ -19,6 +19,7 @@ from .connect import DEAD_PEER_SECONDS, Connect, Connector, Origin
 from .connection import Connection
 from .exchange import Exchange, Limits, Phase, Stalled
 from .pool import IDLE_SECONDS, MAX_IDLE, ConnectionPool
+from .request_head import RequestHead, write_head
 from .sealed import SECRET_NAMES, SealedFields
 
 _PORTS: Final = {"http": 80, "https": 443}
@@ -92,7 +93,7 @@ class ZeroCopyTransport(httpx.BaseTransport):
             _raise(error, Phase.CONNECT, origin, request, str)
         done = False
         try:
-            response = connection.exchange(head, body, limits, record, sealed)
+            answer = connection.exchange(head, body, limits, record, sealed)
             content = connection.body_at_hand()
             done = True
         except (OSError, Stalled, h11.ProtocolError) as error:
@@ -107,12 +108,12 @@ class ZeroCopyTransport(httpx.BaseTransport):
             self.pool.release(connection)
             stream = httpx.ByteStream(content)
         return httpx.Response(
-            response.status_code,
-            headers=response.headers.raw_items(),
+            answer.status,
+            headers=answer.fields,
             stream=stream,
             extensions={
-                "http_version": b"HTTP/" + response.http_version,
-                "reason_phrase": response.reason,
+                "http_version": b"HTTP/" + answer.version,
+                "reason_phrase": answer.reason,
             },
         )
 
@@ -162,7 +163,7 @@ def _origin(request: httpx.Request) -> Origin:
     return Origin(url.scheme, url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme])
 
 
-def _prepare(request: httpx.Request) -> tuple[h11.Request, Body | Iterable[bytes]]:
+def _prepare(request: httpx.Request) -> tuple[RequestHead, Body | Iterable[bytes]]:
     """The head, with what is missing added and without what is secret, and the body. Raises h11.LocalProtocolError;
     nothing was sent then."""
     headers = [field for field in request.headers.raw if field[0].lower() not in SECRET_NAMES]
@@ -185,7 +186,7 @@ def _prepare(request: httpx.Request) -> tuple[h11.Request, Body | Iterable[bytes
     if isinstance(request.stream, Body) and not lengths:
         headers.append((b"Content-Length", b"%d" % request.stream.length))
     target = request.extensions.get("target", request.url.raw_path)
-    return h11.Request(method=request.method, target=target, headers=headers), body
+    return write_head(request.method, target, headers), body
 
 
 def _body(request: httpx.Request, length: bytes | None, chunked: bool) -> Body | Iterable[bytes]:

@@ -140,9 +140,7 @@ class Gate:
         return forward(request)
 
 
-def test_what_is_done_keeps_nothing_of_its_file(
-    bucket: fastmpu.Bucket, cluster: mock.Cluster, tmp_path: Path
-) -> None:
+def test_what_is_done_keeps_nothing_of_its_file(bucket: fastmpu.Bucket, cluster: mock.Cluster, tmp_path: Path) -> None:
     """Whoever keeps a million Transfers keeps no million files, even if the collector never comes."""
     made = files(tmp_path, [64 * KIB] * 40)
     gc.disable()
