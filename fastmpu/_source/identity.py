@@ -26,7 +26,10 @@ class Identity(NamedTuple):
     @classmethod
     def of(cls, fd: int) -> Identity:
         """OSError as from fstat; ESTALE where a network file system has lost the file."""
-        status = os.fstat(fd)
+        return cls.told(os.fstat(fd))
+
+    @classmethod
+    def told(cls, status: os.stat_result) -> Identity:
         return cls(
             status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev, status.st_nlink
         )

@@ -50,8 +50,16 @@ class File(Source):
     """An open regular file. Owns `fd` (open for reading only) from the call on, also when it raises."""
 
     def __init__(
-        self, fd: int, name: str, *, read: Read = "auto", may_grow: bool = False, mountinfo: str | None = None
+        self,
+        fd: int,
+        name: str,
+        status: os.stat_result | None = None,
+        *,
+        read: Read = "auto",
+        may_grow: bool = False,
+        mountinfo: str | None = None,
     ) -> None:
+        """`status`: of `fd`, by whoever has just asked for it."""
         self.name = name
         self._fd = fd
         self._may_grow = may_grow
@@ -59,7 +67,7 @@ class File(Source):
         self._parts: set[FilePart] = set()
         self._lease: Lease | None = None
         try:
-            self._identity = Identity.of(fd)
+            self._identity = Identity.of(fd) if status is None else Identity.told(status)
             self._lease = _lease_for(fd, name, self._identity.size, read, mountinfo)
             if self._lease is not None:
                 # Once more: the size that maps are made for cannot have shrunk before the kernel guarded it.

@@ -54,7 +54,8 @@ def _open(path: str | bytes, read: Read, *, may_grow: bool) -> File:
         _refuse_others(name, os.stat(path).st_mode)
         fd = _open_file(path)
         try:
-            _refuse_others(name, os.fstat(fd).st_mode)
+            status = os.fstat(fd)
+            _refuse_others(name, status.st_mode)
         except BaseException:
             os.close(fd)
             raise
@@ -64,7 +65,7 @@ def _open(path: str | bytes, read: Read, *, may_grow: bool) -> File:
         raise unreadable(error, f"cannot open {name!r}") from error
     except ValueError as error:
         raise UsageError(f"{name!r} is no path: {error}") from error
-    return File(fd, name, read=read, may_grow=may_grow)
+    return File(fd, name, status, read=read, may_grow=may_grow)
 
 
 def _open_file(path: str | bytes) -> int:

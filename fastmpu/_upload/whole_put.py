@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
 from .._plan import PartRange, Plan
 from .._sizes import KiB
-from .._source import Source, resolve
+from .._source import Buffer, Source
 from .._transport import Exchange
 from ..ais import Object
 from ..ais.object import Put
@@ -75,7 +74,7 @@ class WholePut:
             return source
         began = time.monotonic()
         with source.open_part(0, length) as reader:
-            content = resolve(bytes(reader.view(0, length)))
+            content = Buffer(bytes(reader.view(0, length)))
         self.spent.read += time.monotonic() - began
         return content
 
@@ -93,14 +92,12 @@ class WholePut:
             self.spent.sent(exchange)
             if self._job.resources.trace is not None:
                 self._job.resources.trace.attempt(self._target.uri, exchange, self.attempts)
-        headers = put.response.headers
-        if not any(name.startswith("ais-") for name in headers):
+        # Not one by one: httpx looks for the encoding of all of them each time.
+        headers = {name.lower(): value.decode("latin-1") for name, value in put.response.headers.raw}
+        if not any(name.startswith(b"ais-") for name in headers):
             return ""
-        stored = headers.get("ais-checksum-type", "").replace("xxhash2", "xxhash")  # one value, two names
-        checked = checksum is not None and stored and (stored != checksum[0] or _value(headers) == checksum[1])
+        stored = headers.get(b"ais-checksum-type", "").replace("xxhash2", "xxhash")  # one value, two names
+        value = headers.get(b"ais-checksum-value", "")
+        checked = checksum is not None and stored and (stored != checksum[0] or value == checksum[1])
         self.checked = put if checked and self.attempts == 1 else None
-        return str(headers.get("ais-version", UNVERSIONED))
-
-
-def _value(headers: Mapping[str, str]) -> str:
-    return headers.get("ais-checksum-value", "")
+        return headers.get(b"ais-version", UNVERSIONED)

@@ -56,6 +56,8 @@ USER_AGENT: Final = f"fastmpu/{__version__}"
 # it, as `uploadId` or `partNumber`, would change what is stored.
 _MARKER: Final = ("pid", "utm")
 _SIGNATURE: Final = ("vpams", "x", "u")
+_LOCATION: Final = re.compile(r"(https?://[^/?#]+)[^?#]*\?([^#]*)(?:#.*)?", re.IGNORECASE)
+_UNRESERVED: Final = re.compile(r"[A-Za-z0-9._~-]+")
 _FIELD_VALUE: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 
@@ -370,11 +372,11 @@ class Endpoint:
                 f"cannot {message.about}: a {status} redirect, which AIStore does not use for {message.method}"
             )
         # Latin-1 in, UTF-8 out: names stand raw in there; only the authority and the marker are looked at.
+        parts = _LOCATION.fullmatch(location)
+        query = {key: value for key, _, value in (item.partition("=") for item in parts[2].split("&"))} if parts else {}
         try:
-            parts = urllib.parse.urlsplit(location)
-            origin = _origin(f"{parts.scheme}://{parts.netloc}")
-            query = urllib.parse.parse_qs(parts.query)
-            marker = {key: query[key][-1] for key in _MARKER}
+            origin = _origin(parts[1] if parts else "")
+            marker = "&".join(f"{key}={_as_sent(query[key])}" for key in _MARKER)
         except (ValueError, KeyError):
             raise RedirectRefusedError(
                 f"cannot {message.about}: a redirect without an address, pid or utm; is {self.origin} an AIStore proxy?"
@@ -385,8 +387,17 @@ class Endpoint:
             raise RedirectRefusedError(
                 f"cannot {message.about}: redirected to {origin}, which is not in the cluster map"
             )
-        marker |= {key: query[key][-1] for key in _SIGNATURE if key in query}
-        return Node(origin, urllib.parse.urlencode(marker), "u" in query)
+        signature = [f"&{key}={_as_sent(query[key])}" for key in _SIGNATURE if query.get(key)]
+        return Node(origin, marker + "".join(signature), bool(query.get("u")))
+
+
+def _as_sent(value: str) -> str:
+    """A value of a redirect's query as it goes into one of ours; ValueError for none."""
+    if _UNRESERVED.fullmatch(value):
+        return value
+    if not value:
+        raise ValueError("no value")
+    return urllib.parse.quote_plus(urllib.parse.unquote_plus(value))
 
 
 @lru_cache(maxsize=1024)
