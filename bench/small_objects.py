@@ -46,6 +46,12 @@ def fastmpu(endpoint: str, files: list[Path], prefix: str, workers: int) -> Call
     return job
 
 
+def fastmpu_on_one_core(endpoint: str, files: list[Path], prefix: str, workers: int) -> Callable[[], object]:
+    """The same, kept on one core, as by `taskset -c`: threads that hand the interpreter over need not wake another."""
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    return fastmpu(endpoint, files, prefix, workers)
+
+
 def sdk(endpoint: str, files: list[Path], prefix: str, workers: int) -> Callable[[], object]:
     """AIStore's SDK from a pool of threads."""
     from aistore.sdk import Client
@@ -85,7 +91,8 @@ def _in_threads(put: Callable[[Path], None], files: list[Path], workers: int) ->
             future.result()
 
 
-RIVALS = {rival.__name__.replace("_", "-"): rival for rival in (fastmpu, sdk, bare_sockets)}
+_ALL = (fastmpu, fastmpu_on_one_core, sdk, bare_sockets)
+RIVALS = {rival.__name__.replace("_", "-"): rival for rival in _ALL}
 
 
 def main() -> None:
@@ -95,8 +102,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=8, help="threads (default %(default)s)")
     parser.add_argument("--runs", type=int, default=5, help="counted runs, after one that is not (default %(default)s)")
     parser.add_argument("--round-trip", type=float, default=0.0, help="seconds, of the mock (default %(default)s)")
-    parser.add_argument("--only", nargs="+", choices=RIVALS, default=list(RIVALS), help="whom to run")
+    parser.add_argument("--only", nargs="+", choices=RIVALS, help="whom to run (default: all)")
     options = parser.parse_args()
+    everybody = [who for who in RIVALS if who != "fastmpu-on-one-core" or hasattr(os, "sched_setaffinity")]
 
     live = os.environ.get("AIS_ENDPOINT")
     print_machine(["fastmpu", "aistore", "httpx", "h11", "crc32c"])
@@ -104,7 +112,7 @@ def main() -> None:
     where = f"the cluster {live}" if live else mock
     print(f"against {where}")
     print(f"{options.count} objects of {options.size} KiB x {options.workers} threads, {options.runs} runs\n")
-    costs: dict[str, list[Cost]] = {who: [] for who in options.only}
+    costs: dict[str, list[Cost]] = {who: [] for who in options.only or everybody}
     cluster = nullcontext(live) if live else mock_cluster(round_trip=options.round_trip)
     with cluster as endpoint, tempfile.TemporaryDirectory() as directory:
         assert endpoint
@@ -118,11 +126,11 @@ def main() -> None:
                 cost = in_a_child("bench.small_objects", *arguments)
                 if turn:
                     costs[who].append(cost)
-    print(f"{'':16}{'objects/s':>24}{'client CPU ms each':>24}{'rate, sdk = 1':>24}")
+    print(f"{'':21}{'objects/s':>24}{'client CPU ms each':>24}{'rate, sdk = 1':>24}")
     for who, runs in costs.items():
         base = costs.get("sdk", runs)
         print(
-            f"{who:16}"
+            f"{who:21}"
             f"{spread([options.count / cost.wall for cost in runs], '.0f'):>24}"
             f"{spread([cost.cpu / options.count * 1e3 for cost in runs], '.2f'):>24}"
             f"{spread([other.wall / cost.wall for cost, other in zip(runs, base, strict=True)], '.2f'):>24}"
