@@ -4,8 +4,8 @@ A CRC is a remainder of polynomials over GF(2). Appending n bytes multiplies wha
 = crc(A) * x^(8 len(B)) + crc(B)`, all modulo the Castagnoli polynomial: the contents of A and B are not needed.
 Polynomials are held reflected, as everywhere with this CRC: bit 31 is x^0, bit 0 is x^31.
 
-`crc32c.crc32c` releases the GIL from 32 KiB upwards (its `gil_release_mode=-1`, which is the default). A window of 128
-KiB takes only 5 us, less than it costs to hand the GIL over, so several threads gain with windows of 512 KiB and more.
+`crc32c.crc32c` would release the GIL from 32 KiB upwards. A window of 128 KiB takes only 5 us, less than it costs to
+hand the GIL over: so far it is kept, and several threads gain with windows of 512 KiB and more.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from typing import Final
 
 import crc32c
 
+from .._sizes import KiB
+
 _POLYNOMIAL: Final = 0x82F63B78
 _ONE: Final = 1 << 31  # x^0
 _MASK: Final = 0xFFFFFFFF
+_KEPT: Final = 128 * KiB
 
 _Table = tuple[int, ...]
 
@@ -32,7 +35,7 @@ class Crc32c:
         self.value = 0
 
     def update(self, view: memoryview) -> None:
-        self.value = crc32c.crc32c(view, self.value)
+        self.value = crc32c.crc32c(view, self.value, gil_release_mode=view.nbytes > _KEPT)
 
     def hexdigest(self) -> str:
         return format_crc(self.value)
