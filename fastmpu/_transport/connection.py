@@ -322,8 +322,10 @@ class Connection:
         try:
             while self._response is None:
                 self._receive_head()
+            return
         except (OSError, Stalled, h11.RemoteProtocolError):
-            raise broken from None
+            pass  # and is no context of the other: it may quote what the server sent back to us
+        raise broken
 
     def _fence(self) -> bool:
         """Ends our half and reads on: only an answer proves that the server is done with the request (protocol H3).
@@ -395,6 +397,10 @@ class Connection:
         self._record.answered = True
         self._record.answered_at = monotonic()
         self._record.status = response.status
+        if response.encoding:
+            raise h11.RemoteProtocolError(
+                f"the answer is encoded, though identity was asked for: {response.encoding!r}"
+            )
         self._response = response
         self._last = self._last or response.last
 

@@ -31,9 +31,9 @@ _LENGTH_DIGITS: Final = 19  # as many as 2 ** 63 has; h11 takes one more
 
 
 class AnswerHead(NamedTuple):
-    """An interim answer's, or a final one's. `length` of the body in bytes, None for what has another end. `last`: the
-    connection serves no other request (RFC 9112, section 9.3). `reader`: has read this head and goes on with a body in
-    chunks.
+    """An interim answer's, or a final one's. `length` of the body in bytes, None for what has another end. `encoding`
+    of the body, if it has one. `last`: the connection serves no other request (RFC 9112, section 9.3). `reader`: has
+    read this head and goes on with a body in chunks.
     """
 
     status: int
@@ -41,6 +41,7 @@ class AnswerHead(NamedTuple):
     version: bytes
     fields: list[tuple[bytes, bytes]]
     length: int | None = None
+    encoding: bytes = b""
     last: bool = False
     reader: h11.Connection | None = None
 
@@ -94,21 +95,18 @@ def _by_h11(head: bytes, method: bytes) -> AnswerHead:
     reader.receive_data(head)
     event = reader.next_event()
     assert isinstance(event, (h11.Response, h11.InformationalResponse))  # what else a whole head may be it raises
-    length, chunked = None, False
+    length, encoding, chunked = None, b"", False
     for name, value in event.headers:
         if name == b"content-length":
             length = int(value)
         elif name == b"transfer-encoding":
             chunked = True
-        elif (
-            name == b"content-encoding" and value.strip().lower() not in (b"", b"identity") and event.status_code >= 200
-        ):
-            raise h11.RemoteProtocolError(f"the answer is encoded, though identity was asked for: {value!r}")
+        elif name == b"content-encoding" and value.strip().lower() != b"identity":
+            encoding = value
     fields = event.headers.raw_items()
     last = reader.our_state is not h11.DONE  # MUST_CLOSE, if the answer says so
-    return AnswerHead(
-        event.status_code, event.reason, event.http_version, fields, length, last, reader if chunked else None
-    )
+    known = event.status_code, event.reason, event.http_version, fields, length, encoding, last
+    return AnswerHead(*known, reader if chunked else None)
 
 
 def _check(head: bytes) -> None:

@@ -49,6 +49,8 @@ def _few_specials(fields: list[tuple[bytes, bytes]]) -> bool:
     lengths = 0
     for name, value in fields[1:]:
         key = name.lower()
+        if b":" in key:  # "A: b" and "c" would make a line that looks well
+            return False
         if key in _NOT_PLAIN:
             lengths += 1
             if key != b"content-length" or lengths > 1 or not value.isdigit() or len(value) > _LENGTH_DIGITS:

@@ -272,9 +272,10 @@ class Upload:
         self._recalled_once = True
         try:
             recalled = recall(self._log, self._source, self._plan)
-        except NotRecalled as reason:
+        except NotRecalled as error:
+            reason = str(error)  # a log that keeps the error itself would keep this upload
             if self._options.resume == "require":
-                raise refused(str(reason), self._target.uri) from None
+                raise refused(reason, self._target.uri) from None
             logger.info("%s: starting afresh: %s", self._target.uri, reason)
             return None
         logger.info(

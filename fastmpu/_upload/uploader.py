@@ -15,16 +15,18 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ..ais import Client, Object, Secret, parse_uri
 from ..ais.credentials import TokenSource, held
 from ..ais.names import ObjectURI
+from ..ais.object import Put
 from ..errors import Cancelled, InvalidNameError, UsageError
 from .cancel import CancelEvent
 from .config import UploadOptions
@@ -37,6 +39,7 @@ from .single import plan_for, to_the_end, upload_steps
 from .workers import executor, submit_or_do
 
 logger = logging.getLogger("fastmpu")
+T = TypeVar("T")
 
 # So many that one's beginning and end, which send no data, are filled by others; each has its share of the lanes.
 LARGE_AT_ONCE: Final = 4
@@ -297,15 +300,9 @@ class Uploader:
     def _store(self, transfer: Transfer, steps: Steps) -> None:
         """A small source, until it is stored; then others take over. In a lane."""
         self._proofs.look()
-        outcome: Receipt | BaseException
-        try:
-            put = next(steps)
-        except StopIteration as end:
-            outcome = end.value
-        except BaseException as error:  # noqa: BLE001 - the transfer's
-            outcome = error
-        else:
-            self._proofs.park(Parked(put, partial(self._resume, transfer, steps)))
+        outcome = _end_of(partial(_first_of, steps))
+        if isinstance(outcome, Put):
+            self._proofs.park(Parked(outcome, partial(self._resume, transfer, steps)))
             return
         self._proofs.gone()
         self._tell(transfer, outcome)
@@ -333,11 +330,34 @@ class Uploader:
             submit_or_do(self._callers, partial(transfer._call, [lambda _: progress(event)]))
 
 
-def _end_of(upload: Callable[[], Receipt]) -> Receipt | BaseException:
+def _first_of(steps: Steps) -> Put | Receipt:
+    """Their first question, or their end."""
+    try:
+        return next(steps)
+    except StopIteration as end:
+        receipt: Receipt = end.value
+        return receipt
+
+
+def _end_of(upload: Callable[[], T]) -> T | BaseException:
     try:
         return upload()
     except BaseException as error:  # noqa: BLE001 - the transfer's
+        _let_go(error)
         return error
+
+
+def _let_go(error: BaseException) -> None:
+    """Of what the frames of an error, and of its reasons, worked on: it is kept as long as its Transfer, and they have
+    the source's bytes, and that Transfer. Their lines stay."""
+    seen: set[int] = set()
+    left: list[BaseException | None] = [error]
+    while left:
+        one = left.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            traceback.clear_frames(one.__traceback__)
+            left += [one.__cause__, one.__context__]
 
 
 def _check_progress(progress: object) -> None:

@@ -53,8 +53,15 @@ class WholePut:
         If the cluster already has an object of that checksum it stores and checks nothing (protocol 4.1), and a damaged
         object would stay; so then the other checksum is sent.
         """
-        used = version = ""
         content = self._content()
+        try:
+            return self._send(content)
+        finally:
+            if content is not self._job.source:
+                content.close()  # an error that is kept has its request, and that has the content
+
+    def _send(self, content: Source) -> tuple[str, str]:
+        used = version = ""
         for kind in PUT_CHECKSUMS.get(self._job.options.checksum, ("",)):
             began = time.monotonic()
             checksum = (kind, hash_range(content, self._whole, kind)) if kind else None

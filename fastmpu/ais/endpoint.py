@@ -56,7 +56,6 @@ USER_AGENT: Final = f"fastmpu/{__version__}"
 # it, as `uploadId` or `partNumber`, would change what is stored.
 _MARKER: Final = ("pid", "utm")
 _SIGNATURE: Final = ("vpams", "x", "u")
-_LOCATION: Final = re.compile(r"(https?://[^/?#]+)[^?#]*\?([^#]*)(?:#.*)?", re.IGNORECASE)
 _UNRESERVED: Final = re.compile(r"[A-Za-z0-9._~-]+")
 _FIELD_VALUE: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
 
@@ -372,10 +371,11 @@ class Endpoint:
                 f"cannot {message.about}: a {status} redirect, which AIStore does not use for {message.method}"
             )
         # Latin-1 in, UTF-8 out: names stand raw in there; only the authority and the marker are looked at.
-        parts = _LOCATION.fullmatch(location)
-        query = {key: value for key, _, value in (item.partition("=") for item in parts[2].split("&"))} if parts else {}
+        address, _, rest = location.partition("#")[0].partition("?")
+        scheme, _, path = address.partition("://")
+        query = {key: value for key, _, value in (item.partition("=") for item in rest.split("&"))}
         try:
-            origin = _origin(parts[1] if parts else "")
+            origin = _origin(f"{scheme}://{path.partition('/')[0]}")
             marker = "&".join(f"{key}={_as_sent(query[key])}" for key in _MARKER)
         except (ValueError, KeyError):
             raise RedirectRefusedError(

@@ -47,27 +47,20 @@ def read_body(response: httpx.Response, limit: int = MAX_BODY) -> bytes:
     """The whole body, which also sets the connection free; NotAIStoreError where it is larger than makes sense."""
     if response.is_stream_consumed:  # as httpx.MockTransport hands it over
         return response.content
-    if isinstance(response.stream, httpx.ByteStream):  # at hand, and its connection free already
-        content = b"".join(response.stream)
-        _check_size(len(content), limit)
-        return content
     taken = io.BytesIO()  # whose repr does not show what a server may have sent back to us
     try:
         assert isinstance(response.stream, httpx.SyncByteStream)
         for piece in response.stream:  # not by httpx's iterators, whose frames hold pieces when one fails
             taken.write(piece)
             del piece
-            _check_size(taken.tell(), limit)
+            if taken.tell() > limit:
+                raise NotAIStoreError(f"an answer of more than {limit} bytes where AIStore sends a short one")
     except httpx.TransportError as error:
         raise TransportError(f"the answer broke off after {taken.tell()} bytes: {error}", sent=True) from error
     finally:
-        response.close()
+        if not isinstance(response.stream, httpx.ByteStream):  # whose connection is free already
+            response.close()
     return taken.getvalue()
-
-
-def _check_size(length: int, limit: int) -> None:
-    if length > limit:
-        raise NotAIStoreError(f"an answer of more than {limit} bytes where AIStore sends a short one")
 
 
 def shown(text: str) -> str:

@@ -113,6 +113,7 @@ def test_only_the_redirects_that_aistore_sends(tap: Interposer, obj: fastmpu.Obj
         "http://?pid=p&utm=u",
         "http://[::1/x?pid=p&utm=u",
         "http://127.0.0.1:99999/x?pid=p&utm=u",
+        "http://" + "a" * 60_000,
     ],
 )
 def test_a_location_that_leads_nowhere(tap: Interposer, obj: fastmpu.Object, location: str | None) -> None:
@@ -174,6 +175,26 @@ def test_extra_words_in_the_marker_are_not_passed_on(tap: Interposer, obj: fastm
     obj.put(b"mine")
     sent = tap.of("put")[0].query
     assert sent == {"provider": "ais", "pid": "p", "utm": "u"}
+    assert obj.get_reader().read_all() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("pid", "meant"),
+    [
+        ("a+b", "a b"),
+        ("a b", "a b"),
+        ("a%2Bb", "a+b"),
+        ("%31", "1"),
+        ("a/b:c=d", "a/b:c=d"),
+        ("%26partNumber=3", "&partNumber=3"),
+        ("first&pid=last", "last"),
+    ],
+)
+def test_a_marker_is_sent_as_it_is_meant(tap: Interposer, obj: fastmpu.Object, pid: str, meant: str) -> None:
+    """Nothing in it can begin another field of ours, and an empty signature is none."""
+    tap.on("locate", altered(query=f"pid={pid}&utm=1&u="))
+    obj.put(b"mine")
+    assert tap.of("put")[0].query == {"provider": "ais", "pid": meant, "utm": "1"}
     assert obj.get_reader().read_all() == b"mine"
 
 

@@ -107,61 +107,62 @@ def asked() -> h11.Connection:
     return connection
 
 
-LINES = st.sampled_from(
+LINES = [
+    b"Connection: close",
+    b"connection: Keep-Alive, CLOSE",
+    b"Connection: keep-alive",
+    b"Content-Length: 0",
+    b"content-length:7",
+    b"Content-Length: 00000000000000000007",
+    b"Content-Length: 123456789012345678901",
+    b"Content-Length: +7",
+    b"Transfer-Encoding: chunked",
+    b"Content-Encoding: identity",
+    b"A: b",
+    b"A:b",
+    b"A:\tb",
+    b"A:  two blanks",
+    b"A: blank after ",
+    b"A: a\tb",
+    b"A: \xff",
+    b"A: \x01",
+    b"A: \x7f",
+    b"A: \x00",
+    b"A:",
+    b"A: ",
+    b"A : b",
+    b"A",
+    b": b",
+    b" A: b",
+    b"A: b\rB: c",
+    b"\xe4: b",
+]
+
+
+@pytest.mark.parametrize(
+    "start",
     [
-        b"Connection: close",
-        b"connection: Keep-Alive, CLOSE",
-        b"Connection: keep-alive",
-        b"Content-Length: 0",
-        b"content-length:7",
-        b"Content-Length: 00000000000000000007",
-        b"Content-Length: 123456789012345678901",
-        b"Content-Length: +7",
-        b"Transfer-Encoding: chunked",
-        b"Content-Encoding: identity",
-        b"A: b",
-        b"A:b",
-        b"A:\tb",
-        b"A:  two blanks",
-        b"A: blank after ",
-        b"A: a\tb",
-        b"A: \xff",
-        b"A: \x01",
-        b"A: \x7f",
-        b"A: \x00",
-        b"A:",
-        b"A: ",
-        b"A : b",
-        b"A",
-        b": b",
-        b" A: b",
-        b"A: b\rB: c",
-        b"\xe4: b",
-    ]
+        b"HTTP/1.1 200 OK",
+        b"HTTP/1.1 200 ",
+        b"HTTP/1.1 200",
+        b"HTTP/1.0 200 OK",
+        b"HTTP/1.1 599 a b\tc",
+        b"HTTP/1.1 204 \xe4",
+        b"HTTP/1.1 600 OK",
+        b"HTTP/1.1 2000 OK",
+        b"HTTP/1.1  200 OK",
+        b"HTTP/1.1 103 Early Hints",
+        b"HTTP/1.1 101 Switching Protocols",
+    ],
 )
-
-
-@given(
-    start=st.sampled_from(
-        [
-            b"HTTP/1.1 200 OK",
-            b"HTTP/1.1 200 ",
-            b"HTTP/1.1 200",
-            b"HTTP/1.0 200 OK",
-            b"HTTP/1.1 599 a b\tc",
-            b"HTTP/1.1 204 \xe4",
-            b"HTTP/1.1 600 OK",
-            b"HTTP/1.1 2000 OK",
-            b"HTTP/1.1  200 OK",
-            b"HTTP/1.1 103 Early Hints",
-            b"HTTP/1.1 101 Switching Protocols",
-        ]
-    ),
-    lines=st.lists(LINES, max_size=4),
-)
-def test_a_head_is_read_as_h11_reads_it_or_refused(start: bytes, lines: list[bytes]) -> None:
+def test_a_head_is_read_as_h11_reads_it_or_refused(start: bytes) -> None:
     """What the pattern knows and what it does not, and whether the connection may serve another request."""
-    head = b"\r\n".join([start, *lines, b"", b""])
+    for first in LINES:
+        for lines in ([first], *([first, second] for second in LINES)):
+            read_as_by_h11(b"\r\n".join([start, *lines, b"", b""]))
+
+
+def read_as_by_h11(head: bytes) -> None:
     try:
         read = read_head(head, b"PUT")
     except h11.RemoteProtocolError:
@@ -192,6 +193,11 @@ SENT = [
     (b"A", b"\x00"),
     (b"A", b"\x7f"),
     (b"A:", b"b"),
+    (b"A: b", b"c"),
+    (b"Host: b", b"c"),
+    (b"Content-Length: 0, x", b"y"),
+    (b"Transfer-Encoding", b"gzip"),
+    (b"Transfer-Encoding", b"Chunked"),
     (b"", b"b"),
     (b"a b", b"c"),
     (b"Host", b"b"),

@@ -386,6 +386,30 @@ def test_an_early_answer_ends_sending(tmp_path: Path) -> None:
         assert connect.streams[0].closed
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+def test_what_is_left_of_a_request_is_never_taken_for_the_next(chunked: bool) -> None:
+    """The answer came first, and wishes to go on: half of a request is on that connection."""
+    connect = ScriptedStream.connector([Reply(OK, at=5000), OK])
+    data = b"x" * 100_000
+    with ZeroCopyTransport(connect=connect) as transport:
+        body = httpx.ByteStream(data) if chunked else BufferBody(data)
+        headers = {"Transfer-Encoding": "chunked"} if chunked else {}
+        early = transport.handle_request(httpx.Request("PUT", URL, headers=headers, stream=body))
+        assert early.read() == b"ok"
+        assert transport.handle_request(httpx.Request("GET", URL)).read() == b"ok"
+    assert len(connect.streams) == 2
+    assert len(connect.streams[0].wire) < len(data)
+
+
+@pytest.mark.parametrize("value", ["close", "x, Close"])
+def test_a_request_that_asks_to_close_is_the_last(value: str) -> None:
+    connect = ScriptedStream.connector([OK, OK])
+    with ZeroCopyTransport(connect=connect) as transport:
+        for _ in range(2):
+            assert transport.handle_request(httpx.Request("GET", URL, headers={"Connection": value})).read() == b"ok"
+    assert len(connect.streams) == 2
+
+
 def test_a_body_whose_answer_came_early_is_closed() -> None:
     body = Pieces(8, memoryview(b"abcd"), memoryview(b"efgh"))
     head = len(b"PUT /v1/objects/b/o?partNumber=1 HTTP/1.1\r\nHost: target:8081\r\nAccept-Encoding: identity\r\n\r\n")

@@ -6,6 +6,7 @@ import concurrent.futures
 import gc
 import threading
 import tracemalloc
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -140,23 +141,60 @@ class Gate:
         return forward(request)
 
 
-def test_what_is_done_keeps_nothing_of_its_file(bucket: fastmpu.Bucket, cluster: mock.Cluster, tmp_path: Path) -> None:
-    """Whoever keeps a million Transfers keeps no million files, even if the collector never comes."""
-    made = files(tmp_path, [64 * KIB] * 40)
+@pytest.mark.parametrize("fault", [None, "reset_at(op=put, byte=1000, times=always)"])
+def test_what_has_ended_keeps_nothing_of_its_file(
+    bucket: fastmpu.Bucket, cluster: mock.Cluster, tmp_path: Path, fault: str | None
+) -> None:
+    """Whoever keeps a million Transfers, and errors, keeps no million files, even if the collector never comes."""
+    made = files(tmp_path, [64 * KIB] * 20)
+    if fault is not None:
+        cluster.faults.add(fault)
     gc.disable()
     tracemalloc.start()
     try:
         # Not through the tap, which keeps what it has seen.
-        with fastmpu.Uploader(endpoint=cluster.endpoint, max_concurrency=2) as uploader:
+        once = fastmpu.RetryPolicy(attempts=1)
+        with fastmpu.Uploader(endpoint=cluster.endpoint, max_concurrency=2, retry=once) as uploader:
             transfers = [uploader.submit(path, f"{bucket.uri}/") for path in made]
         ours = [tracemalloc.Filter(True, "*/fastmpu/_*/*")]
         held = sum(each.size for each in tracemalloc.take_snapshot().filter_traces(ours).traces)
     finally:
         tracemalloc.stop()
         gc.enable()
-    assert [transfer.snapshot().stage for transfer in transfers] == ["done"] * len(made)
-    assert [transfer.snapshot().acked for transfer in transfers] == [64 * KIB] * len(made)
-    assert held < 10 * 64 * KIB
+    ended = ("done", 64 * KIB) if fault is None else ("send", 0)
+    assert [(transfer.snapshot().stage, transfer.snapshot().acked) for transfer in transfers] == [ended] * len(made)
+    assert held < len(made) * 64 * KIB / 2
+
+
+class Data(bytearray):
+    """Of which one can see that nobody has it any more."""
+
+
+@pytest.mark.parametrize("part_size", ["1MiB", "16KiB"])
+@pytest.mark.parametrize("there", [True, False])
+def test_what_has_ended_keeps_nothing_of_its_source(
+    bucket: fastmpu.Bucket, cluster: mock.Cluster, there: bool, part_size: str
+) -> None:
+    """Whole or in parts; neither does what has failed, whose error is kept with the Transfer."""
+    gc.collect()
+    gc.disable()
+    try:
+        with fastmpu.Uploader(
+            endpoint=cluster.endpoint, part_size=part_size, multipart_threshold=part_size
+        ) as uploader:
+            sources = [Data(content(number, 50_000)) for number in range(4)]
+            left = [weakref.ref(source) for source in sources]
+            transfers = [
+                uploader.submit(source, f"ais://{bucket.name if there else 'not-there'}/{number}")
+                for number, source in enumerate(sources)
+            ]
+            del sources
+        assert [transfer.exception() is None for transfer in transfers] == [there] * 4
+        assert [source() for source in left] == [None] * 4
+        held = {"Upload", "WholePut", "PartsRun", "PartTask", "File", "Buffer"}
+        assert [type(each).__name__ for each in gc.get_objects() if type(each).__name__ in held] == []
+    finally:
+        gc.enable()
 
 
 def test_cancel_what_runs_and_what_waits(bucket: fastmpu.Bucket, tap: Interposer, cluster: mock.Cluster) -> None:
