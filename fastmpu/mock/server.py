@@ -215,7 +215,12 @@ class Server:
             )
             with self._lock:
                 self._live[wire] = thread
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads, or the interpreter ends: the client is not left waiting
+                with self._lock:
+                    del self._live[wire]
+                wire.close()
         self._clock.end()
 
     def _serve(self, wire: Wire, connection: int) -> None:

@@ -34,6 +34,22 @@ def test_a_silent_connection_is_closed_without_a_word(cluster: Cluster) -> None:
         assert time.monotonic() - begun > 0.25
 
 
+def test_a_client_is_not_left_waiting_where_there_is_no_thread_for_it(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at the end of the interpreter, or of what the system gives."""
+
+    def none(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none)
+        with Call(cluster.endpoint) as call:
+            assert call.ended()
+    with Call(cluster.endpoint) as call:
+        assert call.ask("GET", "/v1/health").status == 200
+
+
 def test_a_head_must_be_whole_in_time_however_its_bytes_trickle(cluster: Cluster) -> None:
     with Call(cluster.endpoint) as call:
         sent = 0
