@@ -13,7 +13,7 @@ from ..ais.tls import Elsewhere
 from ..errors import UsageError
 from .config import Engine, UploadOptions
 
-# Starting a worker costs some 0.2 s of CPU (docs/decisions/2026-11-23-process-engine.md); of this, it is a few percent.
+# Starting a worker costs some 0.1 s of CPU (docs/decisions/2026-11-23-process-engine.md); of this, it is a few percent.
 WORTH_PROCESSES: Final = 1 * GiB
 ENOUGH_CORES: Final = 3  # below, threads use up what there is, and the cluster's side of loopback wants some too
 
