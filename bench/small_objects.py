@@ -91,8 +91,8 @@ def _in_threads(put: Callable[[Path], None], files: list[Path], workers: int) ->
             future.result()
 
 
-_ALL = (fastmpu, fastmpu_on_one_core, sdk, bare_sockets)
-RIVALS = {rival.__name__.replace("_", "-"): rival for rival in _ALL}
+_PINNED = (fastmpu_on_one_core,) if hasattr(os, "sched_setaffinity") else ()
+RIVALS = {rival.__name__.replace("_", "-"): rival for rival in (fastmpu, *_PINNED, sdk, bare_sockets)}
 
 
 def main() -> None:
@@ -102,9 +102,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=8, help="threads (default %(default)s)")
     parser.add_argument("--runs", type=int, default=5, help="counted runs, after one that is not (default %(default)s)")
     parser.add_argument("--round-trip", type=float, default=0.0, help="seconds, of the mock (default %(default)s)")
-    parser.add_argument("--only", nargs="+", choices=RIVALS, help="whom to run (default: all)")
+    parser.add_argument("--only", nargs="+", choices=RIVALS, default=list(RIVALS), help="whom to run")
     options = parser.parse_args()
-    everybody = [who for who in RIVALS if who != "fastmpu-on-one-core" or hasattr(os, "sched_setaffinity")]
 
     live = os.environ.get("AIS_ENDPOINT")
     print_machine(["fastmpu", "aistore", "httpx", "h11", "crc32c"])
@@ -112,7 +111,7 @@ def main() -> None:
     where = f"the cluster {live}" if live else mock
     print(f"against {where}")
     print(f"{options.count} objects of {options.size} KiB x {options.workers} threads, {options.runs} runs\n")
-    costs: dict[str, list[Cost]] = {who: [] for who in options.only or everybody}
+    costs: dict[str, list[Cost]] = {who: [] for who in options.only}
     cluster = nullcontext(live) if live else mock_cluster(round_trip=options.round_trip)
     with cluster as endpoint, tempfile.TemporaryDirectory() as directory:
         assert endpoint

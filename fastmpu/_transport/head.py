@@ -15,19 +15,17 @@ from typing import Final, NamedTuple
 
 import h11
 
+from .plain import NAME, VALUE, lengths_of
+
 HEAD_LIMIT: Final = 64 * 1024
 FIELD_LIMIT: Final = 128
 _START: Final = b"HTTP/1."
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 _FRAMING: Final = re.compile(rb"\r\n(content-length|transfer-encoding):([^\r]*)", re.IGNORECASE)
 _PLAIN: Final = re.compile(
-    rb"HTTP/1\.1 ([2-5][0-9][0-9]) ([ -~]*)\r\n"
-    rb"((?:[-!#$%&'*+.^_`|~0-9A-Za-z]+: ?(?:[!-~](?:[ -~]*[!-~])?)?\r\n){0,128})\r\n"
+    rb"HTTP/1\.1 ([2-5][0-9][0-9]) ([ -~]*)\r\n((?:" + NAME + rb": ?" + VALUE + rb"\r\n){0,128})\r\n"
 )
 _FIELD: Final = re.compile(rb"([^:]+): ?([^\r]*)\r\n")
-# What changes how the body, or the next answer, is read.
-_NOT_PLAIN: Final = frozenset((b"connection", b"content-encoding", b"content-length", b"transfer-encoding"))
-_LENGTH_DIGITS: Final = 19  # as many as 2 ** 63 has; h11 takes one more
 
 
 class AnswerHead(NamedTuple):
@@ -77,14 +75,10 @@ def _plain(head: bytes) -> AnswerHead | None:
         return None
     status, reason, block = found.groups()
     fields: list[tuple[bytes, bytes]] = _FIELD.findall(block)
-    length = None
-    for name, value in fields:
-        key = name.lower()
-        if key in _NOT_PLAIN:
-            if key != b"content-length" or length is not None or not value.isdigit() or len(value) > _LENGTH_DIGITS:
-                return None
-            length = int(value)
-    return AnswerHead(int(status), reason, b"1.1", fields, length)
+    lengths = lengths_of(fields)
+    if lengths is None:
+        return None
+    return AnswerHead(int(status), reason, b"1.1", fields, lengths[0] if lengths else None)
 
 
 def _by_h11(head: bytes, method: bytes) -> AnswerHead:

@@ -12,12 +12,9 @@ from typing import Final, NamedTuple
 
 import h11
 
-_PLAIN: Final = re.compile(
-    rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+ [!-~]+ HTTP/1\.1\r\n"
-    rb"(?:[-!#$%&'*+.^_`|~0-9A-Za-z]+: (?:[!-~](?:[ -~]*[!-~])?)?\r\n)+\r\n"
-)
-_NOT_PLAIN: Final = frozenset((b"connection", b"content-length", b"host", b"transfer-encoding", b"upgrade"))
-_LENGTH_DIGITS: Final = 19  # as many as 2 ** 63 has; h11 takes one more
+from .plain import NAME, VALUE, lengths_of
+
+_PLAIN: Final = re.compile(NAME + rb" [!-~]+ HTTP/1\.1\r\n(?:" + NAME + rb": " + VALUE + rb"\r\n)+\r\n")
 
 
 class RequestHead(NamedTuple):
@@ -44,15 +41,6 @@ def write_head(method: str, target: bytes, fields: list[tuple[bytes, bytes]]) ->
 
 def _few_specials(fields: list[tuple[bytes, bytes]]) -> bool:
     """One Host, first, at most one length, and nothing else that h11 treats in a way of its own."""
-    if not fields or fields[0][0].lower() != b"host":
+    if not fields or fields[0][0].lower() != b"host" or lengths_of(fields[1:]) is None:
         return False
-    lengths = 0
-    for name, value in fields[1:]:
-        key = name.lower()
-        if b":" in key:  # "A: b" and "c" would make a line that looks well
-            return False
-        if key in _NOT_PLAIN:
-            lengths += 1
-            if key != b"content-length" or lengths > 1 or not value.isdigit() or len(value) > _LENGTH_DIGITS:
-                return False
-    return True
+    return not any(b":" in name for name, _ in fields)  # "A: b" and "c" would make a line that looks well
