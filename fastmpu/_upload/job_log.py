@@ -24,7 +24,7 @@ from typing import Final
 from .._source.mounts import LOCAL, file_system_of
 from ..errors import JournalError
 from .fence import StartAgain
-from .journal import DamagedError, Entry, Journal, journal_path, set_aside, to_json
+from .journal import DamagedError, Entry, Journal, journal_path, opening, set_aside, to_json
 from .object_lock import ObjectLock
 from .process_end import this_boot
 
@@ -235,19 +235,22 @@ def open_log(choice: str, about: Callable[[], Entry]) -> JobLog:
 
 def open_journal(path: Path) -> Journal:
     """The database; one that is damaged, foreign or newer is set aside, with a warning, and a fresh one is made."""
-    try:
-        journal = Journal(path)
-        _warn_of_network(path)
-        return journal
-    except DamagedError as error:
-        bad = set_aside(path)
-        logger.warning("journal %s cannot be used (%s): kept as %s; starting a fresh one", path, error, bad)
-        return Journal(path)
+    with opening(path):
+        try:
+            journal = Journal(path)
+        except DamagedError as error:
+            bad = set_aside(path)
+            logger.warning("journal %s cannot be used (%s): kept as %s; starting a fresh one", path, error, bad)
+            return Journal(path)
+    _warn_of_network(path)
+    return journal
 
 
 def _warn_of_network(path: Path) -> None:
     """SQLite's locks are not safe where another machine may hold them (sqlite.org/faq.html, question 5)."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    if not hasattr(os, "O_PATH"):
+        return  # then nobody could tell, either
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)  # not a descriptor in whose name locks could go (journal.py)
     try:
         kind = file_system_of(fd)
     finally:

@@ -5,8 +5,12 @@ journal that is lost, damaged or of another version costs a resume, never data. 
 committed; a machine that crashes may lose the last of it (WAL with synchronous=NORMAL), which the boot's id tells: then
 every part that is not acknowledged is doubtful. Nothing waits for the disk.
 
-Each job has a connection of its own, used by the thread that called `upload()` alone; SQLite keeps processes apart. All
+Each job has a connection of its own, used by the thread that called `upload()` alone; SQLite keeps processes apart. But
+making, examining and setting aside is not SQLite's to guard: `opening` does that, by a lock in a file of its own. All
 methods raise what sqlite3 and the system raise: job_log.py decides what becomes of it. Nothing secret is written.
+
+No descriptor of an existing database is ever opened and closed here beside SQLite's own: the kernel would take the
+locks of all its connections in this process away (sqlite.org/howtocorrupt.html, section 2.2).
 
 Every row carries a CRC32C of its values, and an upload's row says how many parts it has, for a flipped bit in a
 database is not noticed by SQLite.
@@ -14,26 +18,31 @@ database is not noticed by SQLite.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import sqlite3
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 from .._checksum import Crc32c
 
+if sys.platform != "win32":
+    import fcntl
+
 logger = logging.getLogger("fastmpu")
 
 APPLICATION_ID: Final = 0x666D7075  # "fmpu", in the file's head
 SCHEMA_VERSION: Final = 1
 BUSY_SECONDS: Final = 5.0
-KEEP_ENDED: Final = (
-    100  # ended uploads whose rows stay, for whoever looks into the file; few, since it is checked whole
-)
+KEEP_ENDED: Final = 100  # ended uploads whose rows stay, for whoever looks; few, since the file is checked whole
+_LOOK_SECONDS: Final = 0.005
 _OPEN_STATES: Final = ("open", "completing")
 _SCHEMA: Final = """
 CREATE TABLE uploads (id INTEGER PRIMARY KEY, cluster, endpoint, uri, upload_id, source, identity, size, part_size,
@@ -85,13 +94,39 @@ _LAST_ENDED: Final = f"SELECT id FROM uploads WHERE {_ENDED} ORDER BY id DESC LI
 _PUT_PART: Final = "INSERT OR REPLACE INTO parts (upload, number, checksums, seal) VALUES (?, ?, ?, ?)"
 
 
+@contextmanager
+def opening(path: Path) -> Iterator[None]:
+    """Nobody else makes, examines or sets aside this database meanwhile; its directory is made. OSError when somebody
+    else takes too long."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # it stays: who waits has it open
+    try:
+        until = time.monotonic() + BUSY_SECONDS
+        while not _locked(fd):
+            if time.monotonic() > until:
+                raise BlockingIOError(errno.EAGAIN, "another process has been opening it for too long", str(path))
+            time.sleep(_LOOK_SECONDS)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _locked(fd: int) -> bool:
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
 class Journal:
-    """An open database. `path` is made, with its directory, for this user alone. Close it."""
+    """An open database. `path` is made for this user alone. Make it within `opening(path)`; close it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        with suppress(FileExistsError):
+            os.close(os.open(os.path.realpath(path), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
             self._examine()
@@ -108,11 +143,10 @@ class Journal:
         if (version, application) == (0, 0) and not ask("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             ask("PRAGMA journal_mode=WAL")
             with self._transaction():
-                if not ask("SELECT count(*) FROM sqlite_master").fetchone()[0]:  # another process may have been faster
-                    for statement in _SCHEMA.strip().split(";\n"):
-                        ask(statement)
-                    ask(f"PRAGMA application_id={APPLICATION_ID}")
-                    ask(f"PRAGMA user_version={SCHEMA_VERSION}")
+                for statement in _SCHEMA.strip().split(";\n"):
+                    ask(statement)
+                ask(f"PRAGMA application_id={APPLICATION_ID}")
+                ask(f"PRAGMA user_version={SCHEMA_VERSION}")
         elif application != APPLICATION_ID:
             raise DamagedError("it is another program's database")
         elif version != SCHEMA_VERSION:
