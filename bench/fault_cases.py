@@ -48,6 +48,7 @@ class Case:
     token: bool = False  # the proxy asks for one
     signed: bool = False  # redirects are, as from AIStore v5.1 on
     batch: int = 1  # so many objects of this content, by one Uploader
+    mixed: bool = False  # with engine="process": this process sends, too, as it does outside of the laboratory
     resumed: bool = False  # an earlier job of the same journal has come as far as part 3
     cancel_after: float | None = None
     faults: tuple[str, ...] = ()
@@ -67,7 +68,7 @@ class Case:
     def __str__(self) -> str:
         how = " ".join(f"{key}={value}" for key, value in self.options.items())
         parts = f"{self.parts} parts of {self.part_size}" if self.multipart else "whole"
-        extra = "".join(f" {name}" for name in ("tls", "token", "signed", "resumed") if getattr(self, name))
+        extra = "".join(f" {name}" for name in ("tls", "token", "signed", "mixed", "resumed") if getattr(self, name))
         extra += f" x {self.batch}" if self.batch > 1 else ""
         extra += f" cancel after {self.cancel_after}" if self.cancel_after else ""
         return f"{self.source} {self.size} B, {parts}, former {self.former}, {how}{extra}; {'; '.join(self.faults)}"
@@ -128,7 +129,8 @@ def _with_extras(case: Case) -> Case:
         case = replace(case, options={**case.options, "engine": "process", "processes": 1})
     resumed = resumed and case.parts > 3 and case.source == "file"
     batch = dice.choice((2, 5)) if dice.random() < 0.1 and not resumed and case.cancel_after is None else 1
-    return replace(case, tls=tls, token=token, signed=signed, resumed=resumed, batch=batch)
+    mixed = dice.random() < 0.5
+    return replace(case, tls=tls, token=token, signed=signed, mixed=mixed, resumed=resumed, batch=batch)
 
 
 def ends_tell(faults: Iterable[str]) -> bool:

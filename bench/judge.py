@@ -25,7 +25,7 @@ from unittest.mock import patch
 import fastmpu
 from bench.fault_cases import SHORT, Case
 from fastmpu import mock
-from fastmpu._upload import pipeline
+from fastmpu._upload import pipeline, process_pool
 from fastmpu.errors import FastMPUError, IntegrityError, PartError
 from fastmpu.mock.faults import parse_fault
 from fastmpu.mock.truth import Record
@@ -68,7 +68,8 @@ def by_fastmpu(cluster: mock.Cluster, case: Case) -> Iterator[Send]:
     """Our client, with its timeouts shortened, and by an Uploader if there is more than one object. A cleanup run takes
     parts of old uploads only: so these are old."""
     age = 0.0 if "cleanup_now" in " ".join(case.faults) else pipeline.OLD_UPLOAD
-    with patch.object(pipeline, "OLD_UPLOAD", age), client_of(cluster) as client:
+    share = patch.object(process_pool, "SHARE", int(case.mixed))
+    with patch.object(pipeline, "OLD_UPLOAD", age), share, client_of(cluster) as client:
         bucket = client.bucket(BUCKET)
         if case.batch > 1:
             with fastmpu.Uploader(client, **case.upload_options()) as uploader:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from urllib.parse import parse_qs, unquote
 
 import httpx
 
-from fastmpu._transport import Body, Piece, ZeroCopyTransport
+from fastmpu._transport import Body, BodyStream, Piece, ZeroCopyTransport
 
 Forward = Callable[[httpx.Request], httpx.Response]
 Action = Callable[[httpx.Request, Forward], httpx.Response]
@@ -85,8 +86,8 @@ class _Rule:
 class Interposer(ZeroCopyTransport):
     """Give it as `Client(transport=...)`."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(tls=tls)
         self._lock = threading.Lock()
         self._wires: list[Wire] = []
         self._rules: list[_Rule] = []
@@ -238,8 +239,8 @@ def within_body(act: Callable[[], object]) -> Action:
     """Something happens when the kernel has taken the first piece of this request's body."""
 
     def action(request: httpx.Request, forward: Forward) -> httpx.Response:
-        assert isinstance(request.stream, Body)
-        request.stream = _Interrupted(request.stream, act)
+        assert isinstance(request.stream, BodyStream)
+        request.stream = BodyStream(_Interrupted(request.stream.body, act))
         return forward(request)
 
     return action

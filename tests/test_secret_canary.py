@@ -29,7 +29,7 @@ from stranger import WEB_PAGE, stranger
 
 import fastmpu
 from fastmpu import mock
-from fastmpu._transport import BufferBody, Reply, ScriptedStream, ZeroCopyTransport
+from fastmpu._transport import BodyStream, BufferBody, Reply, ScriptedStream, ZeroCopyTransport
 from fastmpu.ais.secret import Secret
 
 OTHER = f"another-{CANARY}"
@@ -280,7 +280,8 @@ def test_the_wire_breaks(watch: Watch, wire: str) -> None:
 def test_the_wire_breaks_below_httpx(watch: Watch, wire: str) -> None:
     """The transport by itself, for any user of httpx: neither its errors' words nor its frames. (The request that
     httpx's errors carry is the caller's own.)"""
-    request = httpx.Request("PUT", "http://h/x", headers={"Authorization": f"Bearer {CANARY}"}, stream=BufferBody(DATA))
+    stream = BodyStream(BufferBody(DATA))
+    request = httpx.Request("PUT", "http://h/x", headers={"Authorization": f"Bearer {CANARY}"}, stream=stream)
     request.extensions["timeout"] = {"connect": 0.1, "write": 0.1, "read": 0.1}
 
     def story() -> None:
@@ -331,7 +332,7 @@ def test_what_the_transport_itself_refuses(watch: Watch) -> None:
         {"Authorization": f"Bearer {CANARY}\r\nX: y"},
         {"Authorization": f"Bearer {CANARY}", "Content-Length": "-1"},
     ):
-        request = httpx.Request("PUT", "http://h/x", headers=headers, stream=BufferBody(b"x"))
+        request = httpx.Request("PUT", "http://h/x", headers=headers, stream=BodyStream(BufferBody(b"x")))
         headers = {}
         error = watch.run(functools.partial(transport.handle_request, request), requests=False)
         assert isinstance(error, httpx.LocalProtocolError)

@@ -10,11 +10,11 @@ hand the GIL over: so far it is kept, and several threads gain with windows of 5
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
 from typing import Final
-
-import crc32c
 
 _POLYNOMIAL: Final = 0x82F63B78
 _ONE: Final = 1 << 31  # x^0
@@ -22,6 +22,24 @@ _MASK: Final = 0xFFFFFFFF
 _KEPT: Final = 64 * 1024  # bytes
 
 _Table = tuple[int, ...]
+
+
+def _compiled() -> Callable[..., int]:
+    """`crc32c.crc32c`, without the package around it: what that imports for its version and its command is a fifth of
+    what starting a worker process costs (docs/performance.md). With it, where it is built in another way."""
+    package = PathFinder.find_spec("crc32c")
+    spec = package and PathFinder.find_spec("crc32c._crc32c", package.submodule_search_locations)
+    if spec is None or spec.loader is None:
+        from crc32c import crc32c
+
+        return crc32c
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    function: Callable[..., int] = module.crc32c
+    return function
+
+
+_crc32c = _compiled()
 
 
 class Crc32c:
@@ -33,7 +51,7 @@ class Crc32c:
         self.value = 0
 
     def update(self, view: memoryview) -> None:
-        self.value = crc32c.crc32c(view, self.value, gil_release_mode=view.nbytes > _KEPT)
+        self.value = _crc32c(view, self.value, gil_release_mode=view.nbytes > _KEPT)
 
     def hexdigest(self) -> str:
         return format_crc(self.value)

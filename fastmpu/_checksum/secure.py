@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-
 
 class _Hashlib:
     name: str
 
     def __init__(self) -> None:
+        import hashlib  # here, not above: OpenSSL takes its time to load, and few ask for these
+
         # Checksums, not signatures: without this, FIPS builds refuse MD5.
         self._state = hashlib.new(self.name, usedforsecurity=False)
 

@@ -12,8 +12,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import httpx
-
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
@@ -22,7 +20,7 @@ READ_SIZE: Final = 256 * 1024
 COPY_SIZE: Final = 1024 * 1024
 
 
-class ShortBody(httpx.LocalProtocolError):
+class ShortBody(Exception):
     """A body had another length than it announced: its source ended early, or went on.
 
     Nothing is padded, nothing beyond the length is sent, and the connection is closed.
@@ -40,12 +38,11 @@ class FileRange(NamedTuple):
 Piece = memoryview | FileRange
 
 
-class Body(httpx.SyncByteStream, ABC):
+class Body(ABC):
     """A request body of `length` bytes, sent without a copy in user space; only one of 64 KiB or less that lies in
     memory is joined to its head, so that one call sends both. Subclass it to see the bytes pass.
 
-    Set it as the stream: `httpx.Request(method, url, stream=body)`. As `content=` httpx would wrap it in a stream of
-    its own, and the bytes would be copied. The transport adds `Content-Length` when it is absent.
+    `BodyStream` gives it to httpx.
     """
 
     length: int
@@ -140,7 +137,7 @@ class WithheldBody(Body):
         self.length = length
 
     def pieces(self, in_memory: bool) -> Iterator[Piece]:
-        raise httpx.LocalProtocolError("this transport cannot send a request's head without its body")
+        raise ValueError("only its length is to be sent")
 
 
 def read_at(fd: int, offset: int, window: memoryview) -> int:

@@ -9,17 +9,16 @@ import errno
 import os
 import select
 import socket
-import ssl
 import sys
 from collections.abc import Callable
 from time import monotonic
-from typing import Final, NamedTuple
-
-import httpx
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .exchange import CancelFlag, Stalled, wait_until
 from .stream import NetworkStream, SocketStream
-from .tls import TlsStream
+
+if TYPE_CHECKING:
+    import ssl
 
 # Longer than the clocks of an exchange should be. TCP_USER_TIMEOUT also ends a connection whose peer is alive but takes
 # nothing for that long (measured on Linux 6.18), and then no fence is possible: the write clock has to run out first.
@@ -46,8 +45,8 @@ class Connector:
     """The `Connect` for real networks.
 
     `tls` is the caller's context: it decides on trust and on checking names, and it is told to offer HTTP/1.1 only.
-    Without one, https is refused. `dead_peer_seconds`: after how long without progress the kernel gives up, where it
-    can (Linux); a peer that is alive and accepts nothing counts as dead then.
+    Without one, https is refused (ValueError). `dead_peer_seconds`: after how long without progress the kernel gives
+    up, where it can (Linux); a peer that is alive and accepts nothing counts as dead then.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None, *, dead_peer_seconds: float = DEAD_PEER_SECONDS):
@@ -58,13 +57,15 @@ class Connector:
 
     def __call__(self, origin: Origin, seconds: float, cancel: CancelFlag | None) -> NetworkStream:
         if origin.scheme == "https" and self._tls is None:
-            raise httpx.UnsupportedProtocol(f"{origin}: https needs a TLS context; give the transport tls=")
+            raise ValueError(f"{origin}: https needs a TLS context")
         until = monotonic() + seconds
         connected = self._open(origin, until, cancel)
         try:
             self._set_options(connected)
             if origin.scheme != "https" or self._tls is None:
                 return SocketStream(connected)
+            from .tls import TlsStream  # here, not above: a worker process without TLS starts sooner
+
             stream = TlsStream(connected, self._tls, origin.host)
         except BaseException:
             connected.close()

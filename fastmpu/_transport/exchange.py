@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final, NamedTuple, Protocol
 
-import httpx
-
 CANCEL_CHECK_SECONDS: Final = 0.05
 # poll(2) counts milliseconds in an int; longer waits are made of several of these.
 LONGEST_NAP_SECONDS: Final = 3600.0
@@ -26,7 +24,7 @@ class CancelFlag(Protocol):
     def is_set(self) -> bool: ...
 
 
-class Cancelled(httpx.TransportError):
+class Cancelled(Exception):
     """The request's cancel flag was set. Its `Exchange` tells what the server may have seen and whether it answered."""
 
 

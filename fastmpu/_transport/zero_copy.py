@@ -1,36 +1,34 @@
-"""`ZeroCopyTransport`: the package's one door, and the one border where its errors become httpx's.
+"""`ZeroCopyTransport`: the package's door for httpx, and the border where its errors become httpx's.
 
-Threads: any number, and no locks here. All that is shared is the pool. A response, and the connection below it, belongs
-to the thread that reads it.
+Threads: any number; what they share is the Wire's. A response belongs to the thread that reads it.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterable, Iterator
-from time import monotonic
-from typing import Final, NoReturn
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 import h11
 import httpx
 
-from .body import Body, StreamBody
+from .body import Body, WithheldBody
 from .connect import DEAD_PEER_SECONDS, Connect, Connector, Origin
-from .connection import Connection
 from .exchange import Exchange, Limits, Phase, Stalled
+from .head import AnswerHead
 from .pool import IDLE_SECONDS, MAX_IDLE, ConnectionPool
-from .request_head import RequestHead, write_head
-from .sealed import SECRET_NAMES, SealedFields
+from .wire import Answer, Broken, Wire, WireRequest
 
 _PORTS: Final = {"http": 80, "https": 443}
-# What a clock, and what the network, becomes in each phase. What a body raises (Phase.BODY) stays what it is.
-_CLOCKS: Final[dict[Phase, type[httpx.TimeoutException]]] = {
+# What a clock, and what the network, becomes in each phase. What a body raises stays what it is.
+_CLOCKS: Final[dict[Phase | None, type[httpx.TimeoutException]]] = {
     Phase.CONNECT: httpx.ConnectTimeout,
     Phase.SEND: httpx.WriteTimeout,
     Phase.WAIT: httpx.ReadTimeout,
     Phase.READ: httpx.ReadTimeout,
 }
-_FAILURES: Final[dict[Phase, type[httpx.NetworkError]]] = {
+_FAILURES: Final[dict[Phase | None, type[httpx.TransportError]]] = {
+    None: httpx.LocalProtocolError,
     Phase.CONNECT: httpx.ConnectError,
     Phase.SEND: httpx.WriteError,
     Phase.WAIT: httpx.ReadError,
@@ -38,8 +36,22 @@ _FAILURES: Final[dict[Phase, type[httpx.NetworkError]]] = {
 }
 
 
+class BodyStream(httpx.SyncByteStream):
+    """A `Body` as a request's stream: `httpx.Request(method, url, stream=BodyStream(body))`. (As `content=` httpx would
+    wrap it in a stream of its own, and the bytes would be copied.) The transport adds `Content-Length` when it is
+    absent; other transports of httpx get copies, in chunks."""
+
+    def __init__(self, body: Body):
+        self.body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        if isinstance(self.body, WithheldBody):
+            raise httpx.LocalProtocolError("this transport cannot send a request's head without its body")
+        return iter(self.body)
+
+
 class ZeroCopyTransport(httpx.BaseTransport):
-    """HTTP/1.1 for httpx whose request bodies go to the kernel uncopied. `Body` says how to give it one.
+    """HTTP/1.1 for httpx whose request bodies go to the kernel uncopied. `BodyStream` says how to give it one.
 
     Request extensions, all optional: `timeout` (httpx's; `pool` has no meaning here, as connections are not rationed),
     `target` (bytes: the request target as it is to be sent), `cancel` (an Event), `exchange` (an `Exchange` to fill),
@@ -74,48 +86,30 @@ class ZeroCopyTransport(httpx.BaseTransport):
             idle_seconds=idle_seconds,
             max_idle=max_idle,
         )
+        self._wire = Wire(self.pool)
+        self._can_https = tls is not None or connect is not None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Sends and waits for the head of the answer. Read the stream to its end, or close it."""
-        limits = Limits.of(request.extensions)
         record = request.extensions.get("exchange") or Exchange()
-        record.began = monotonic()
-        origin = _origin(request)
-        try:
-            sealed = SealedFields(request.headers.raw)
-            head, body = _prepare(request)
-        except h11.LocalProtocolError as error:
-            error.__traceback__ = None  # h11's frames hold events half made, which cannot even be shown
-            raise httpx.LocalProtocolError(f"{origin}: {error}", request=request) from error
-        try:
-            connection = self.pool.acquire(origin, limits.connect, limits.cancel)
-        except (OSError, Stalled) as error:
-            _raise(error, Phase.CONNECT, origin, request, str)
-        done = False
-        try:
-            answer = connection.exchange(head, body, limits, record, sealed)
-            content = connection.body_at_hand()
-            done = True
-        except (OSError, Stalled, h11.ProtocolError) as error:
-            _raise(error, connection.phase, origin, request, connection.hide)
-        finally:
-            if not done:
-                self._discard(connection)
-        stream: httpx.SyncByteStream
-        if content is None:
-            stream = _AnswerStream(self.pool, connection, request)
-        else:
-            self.pool.release(connection)
-            stream = httpx.ByteStream(content)
-        return httpx.Response(
-            answer.status,
-            headers=answer.fields,
-            stream=stream,
-            extensions={
-                "http_version": b"HTTP/" + answer.version,
-                "reason_phrase": answer.reason,
-            },
+        origin = origin_of(request.url)
+        if origin.scheme == "https" and not self._can_https:
+            raise httpx.UnsupportedProtocol(f"{origin}: https needs a TLS context; give the transport tls=")
+        told = WireRequest(
+            origin,
+            request.method,
+            request.extensions.get("target", request.url.raw_path),
+            request.url.netloc,
+            request.headers.raw,
+            _body(request),
         )
+        try:
+            answer = self._wire.send(told, Limits.of(request.extensions), record)
+        except Broken as broken:
+            raise as_httpx(broken, request) from broken.__cause__
+        if answer.content is None:
+            return as_response(answer.head, _AnswerStream(answer, request))
+        return as_response(answer.head, httpx.ByteStream(answer.content))
 
     def close(self) -> None:
         """Closes the pool; answers that are still being read can be read to their end."""
@@ -124,108 +118,61 @@ class ZeroCopyTransport(httpx.BaseTransport):
     def __repr__(self) -> str:
         return f"<ZeroCopyTransport {self.pool!r}>"
 
-    def _discard(self, connection: Connection) -> None:
-        connection.close()
-        self.pool.release(connection)
-
 
 class _AnswerStream(httpx.SyncByteStream):
-    """The body of an answer. Its connection goes back to the pool at the end, and is closed if that is not reached."""
+    """The body of an answer, to be read once."""
 
-    def __init__(self, pool: ConnectionPool, connection: Connection, request: httpx.Request):
-        self._pool = pool
-        self._connection: Connection | None = connection
+    def __init__(self, answer: Answer, request: httpx.Request):
+        self._answer = answer
         self._request = request
+        self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
-        connection = self._connection
-        if connection is None:
+        if self._closed:
             raise httpx.StreamClosed
+        self._closed = True
         try:
-            yield from connection.read_body()
-        except (OSError, Stalled, h11.ProtocolError) as error:
-            _raise(error, connection.phase, connection.origin, self._request, connection.hide)
-        finally:
-            self.close()
+            yield from self._answer.read()
+        except Broken as broken:
+            raise as_httpx(broken, self._request) from broken.__cause__
 
     def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            self._pool.release(connection)
+        self._closed = True
+        self._answer.close()
 
 
-def _origin(request: httpx.Request) -> Origin:
-    url = request.url
+def origin_of(url: httpx.URL) -> Origin:
+    """Raises httpx.UnsupportedProtocol."""
     if url.scheme not in _PORTS or not url.host:
-        raise httpx.UnsupportedProtocol(
-            f"cannot send to {url.scheme}://{url.host}: http and https only", request=request
-        )
+        raise httpx.UnsupportedProtocol(f"cannot send to {url.scheme}://{url.host}: http and https only")
     return Origin(url.scheme, url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme])
 
 
-def _prepare(request: httpx.Request) -> tuple[RequestHead, Body | Iterable[bytes]]:
-    """The head, with what is missing added and without what is secret, and the body. Raises h11.LocalProtocolError;
-    nothing was sent then."""
-    headers = [field for field in request.headers.raw if field[0].lower() not in SECRET_NAMES]
-    lengths = []
-    names = set()
-    for name, value in headers:
-        key = name.lower()
-        names.add(key)
-        if key == b"content-length":
-            lengths.append(value)
-    if request.method == "CONNECT" or b"upgrade" in names:
-        raise h11.LocalProtocolError("this transport does not change protocols")
-    if len(lengths) > 1 or (lengths and b"transfer-encoding" in names):
-        raise h11.LocalProtocolError("a request has one Content-Length or one Transfer-Encoding, not both")
-    if b"host" not in names:
-        headers.insert(0, (b"Host", request.url.netloc))
-    if b"accept-encoding" not in names:
-        headers.append((b"Accept-Encoding", b"identity"))
-    body = _body(request, lengths[0] if lengths else None, b"transfer-encoding" in names)
-    if isinstance(request.stream, Body) and not lengths:
-        headers.append((b"Content-Length", b"%d" % request.stream.length))
-    target = request.extensions.get("target", request.url.raw_path)
-    return write_head(request.method, target, headers), body
+def as_response(head: AnswerHead, stream: httpx.SyncByteStream) -> httpx.Response:
+    """As httpx has it."""
+    extensions = {"http_version": b"HTTP/" + head.version, "reason_phrase": head.reason}
+    return httpx.Response(head.status, headers=head.fields, stream=stream, extensions=extensions)
 
 
-def _body(request: httpx.Request, length: bytes | None, chunked: bool) -> Body | Iterable[bytes]:
-    stream = request.stream
-    if length is not None and not length.isdigit():
-        raise h11.LocalProtocolError(f"Content-Length {length!r} is not a length")
-    if isinstance(stream, Body):
-        if chunked or (length is not None and int(length) != stream.length):
-            raise h11.LocalProtocolError(f"the body has {stream.length} bytes, which is not what the headers say")
-        return stream
-    if not isinstance(stream, httpx.SyncByteStream):
-        raise h11.LocalProtocolError("the request's stream is not for synchronous use")
-    if chunked:
-        return stream
-    if length is not None:
-        return StreamBody(stream, int(length))
-    # Sent without either header, a body would be taken for the next request.
-    if any(stream):
-        raise h11.LocalProtocolError("the request has a body, but neither Content-Length nor Transfer-Encoding")
-    return StreamBody((), 0)
-
-
-def _raise(
-    error: Exception, phase: Phase, origin: Origin, request: httpx.Request, hide: Callable[[str], str]
-) -> NoReturn:
-    """The most specific class of httpx for what happened in `phase`, saying where and when."""
-    if phase is Phase.BODY:
-        raise error
-    if isinstance(error, h11.ProtocolError):
-        # It quotes what the server sent, and its frames hold that: a server may send back what it got.
-        error.args = (hide(str(error)),)
-        error.__traceback__ = None
+def as_httpx(broken: Broken, request: httpx.Request) -> httpx.TransportError:
+    """The most specific class of httpx for what happened, saying where and when. Raise it from the other's cause."""
     kind: type[httpx.TransportError]
-    if isinstance(error, Stalled):
-        kind, what = _CLOCKS[phase], str(error) or "timed out"
-    elif isinstance(error, h11.LocalProtocolError):
-        kind, what = httpx.LocalProtocolError, str(error)
-    elif isinstance(error, h11.ProtocolError):
-        kind, what = httpx.RemoteProtocolError, str(error)
+    cause = broken.__cause__
+    if isinstance(cause, Stalled):
+        kind = _CLOCKS[broken.phase]
+    elif isinstance(cause, h11.LocalProtocolError):
+        kind = httpx.LocalProtocolError
+    elif isinstance(cause, h11.ProtocolError):
+        kind = httpx.RemoteProtocolError
     else:
-        kind, what = _FAILURES[phase], str(error) or type(error).__name__
-    raise kind(f"{origin}: {what} while {phase.value}", request=request) from error
+        kind = _FAILURES[broken.phase]
+    return kind(str(broken), request=request)
+
+
+def _body(request: httpx.Request) -> Body | Iterable[bytes]:
+    stream = request.stream
+    if isinstance(stream, BodyStream):
+        return stream.body
+    if not isinstance(stream, httpx.SyncByteStream):
+        raise httpx.LocalProtocolError("the request's stream is not for synchronous use", request=request)
+    return stream

@@ -11,7 +11,6 @@ import fcntl
 import mmap
 import os
 import struct
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import Final
 
 from .._sizes import KiB
 from .cancel import SLICE, CancelEvent
+from .shared_memory import shared_memory
 
 # Seconds that one piece takes: so much goes out at once; a limit holds on average over many.
 PIECE_SECONDS: Final = 0.02
@@ -38,9 +38,7 @@ class Bandwidth:
     def __init__(self, rate: float, fileno: int | None = None):
         self.rate = rate
         if fileno is None:
-            with tempfile.TemporaryFile() as file:
-                file.truncate(mmap.PAGESIZE)
-                fileno = os.dup(file.fileno())
+            fileno = shared_memory(mmap.PAGESIZE)
         self.fileno = fileno
         self._free_at = mmap.mmap(fileno, _TIME.size)
         self._lock = threading.Lock()

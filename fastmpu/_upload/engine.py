@@ -25,15 +25,18 @@ class Chosen(NamedTuple):
     reason: str
 
 
-def engine_for(options: UploadOptions, *, size: int, multipart: bool, tls: bool, obstacle: str, cores: int) -> Chosen:
+def engine_for(options: UploadOptions, *, size: int, parts: int, tls: bool, obstacle: str, cores: int) -> Chosen:
     """What "auto" means here; any other engine is what was asked for, or UsageError.
 
-    "inline" for a plain PUT, which is one request. `obstacle`: why processes cannot do it, "" if they can.
+    `parts`: 0 for a plain PUT, which is "inline": one request. `obstacle`: why processes cannot do it, "" if they can.
     """
     if options.engine == "process" and obstacle:
         raise UsageError(f"engine='process' cannot be had: {obstacle}. Or use engine='thread'")
-    if not multipart:
+    if not parts:
         return Chosen("inline", "one request needs no other thread")
+    at_once = min(parts, options.max_concurrency)
+    if options.engine == "process" and at_once == 1:
+        return Chosen("thread", "one request at a time leaves nothing to share out among processes")
     if options.engine != "auto":
         return Chosen(options.engine, "as asked")
     heavy = "SHA-256" if options.part_checksum == "sha256" else "TLS" if tls else ""
@@ -43,6 +46,8 @@ def engine_for(options: UploadOptions, *, size: int, multipart: bool, tls: bool,
         return Chosen("thread", f"{heavy} is heavy, but {format_size(size)} do not pay for starting processes")
     if cores < ENOUGH_CORES:
         return Chosen("thread", f"{heavy} is heavy, but threads use up {cores} cores")
+    if at_once == 1:
+        return Chosen("thread", f"{heavy} is heavy, but one request at a time keeps one core busy")
     if obstacle:
         return Chosen("thread", f"{heavy} is heavy, but {obstacle}")
     return Chosen("process", f"{heavy} keeps cores busy, and there are {cores}")

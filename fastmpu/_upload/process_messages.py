@@ -17,10 +17,8 @@ import struct
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
-import httpx
-
 from .._plan import PartRange
-from .._transport import Exchange
+from .._transport import AnswerHead, Broken, Exchange, Origin, Phase
 from .stages import StageTimes
 
 if TYPE_CHECKING:
@@ -56,14 +54,16 @@ class Setup:
 
 @dataclass(frozen=True)
 class Send:
-    """Send `part` as the body of this request."""
+    """Send `part` as the body of this request. `limits`: as a request's extensions tell them."""
 
     part: PartRange
     checksums: tuple[str, ...]
+    origin: Origin
     method: str
-    url: str
-    headers: list[tuple[bytes, bytes]] = field(repr=False)
-    extensions: dict[str, Any]
+    target: bytes
+    host: bytes
+    fields: list[tuple[bytes, bytes]] = field(repr=False)
+    limits: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ Ticket = Send | Hash
 
 @dataclass(frozen=True)
 class Failure:
-    """An exception on its way home: without frames, request or response, which have secrets and do not pickle."""
+    """An exception on its way home: without frames, which may hold secrets, and do not pickle."""
 
     kind: type[BaseException]
     args: tuple[Any, ...]
@@ -88,22 +88,20 @@ class Failure:
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
-        state = {name: value for name, value in vars(error).items() if name not in ("_request", "response")}
         cause = None if error.__cause__ is None else cls.of(error.__cause__)
-        failure = cls(type(error), error.args, state, cause)
+        failure = cls(type(error), error.args, dict(vars(error)), cause)
         try:
             pickle.loads(pickle.dumps(failure)).error()
         except Exception:  # noqa: BLE001 - whatever a class of somebody else's does when it is pickled
-            return cls(httpx.TransportError, (f"{type(error).__name__}: {error}",), {}, None)
+            # As what a network's failure is: nobody takes it for an answer.
+            return cls(Broken, ("worker", Phase.WAIT, f"{type(error).__name__}: {error}"), {}, None)
         return failure
 
-    def error(self, request: httpx.Request | None = None) -> BaseException:
+    def error(self) -> BaseException:
         error = self.kind.__new__(self.kind, *self.args)
         error.args = self.args
         vars(error).update(self.state)
-        if isinstance(error, httpx.RequestError):
-            error._request = request
-        error.__cause__ = None if self.cause is None else self.cause.error(request)
+        error.__cause__ = None if self.cause is None else self.cause.error()
         return error
 
 
@@ -114,10 +112,8 @@ class Outcome:
 
     checksums: dict[str, str]
     record: dict[str, Any] = field(default_factory=dict)
-    status: int = 0
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list, repr=False)
+    head: AnswerHead | None = field(default=None, repr=False)
     content: bytes = field(default=b"", repr=False)
-    extensions: dict[str, Any] = field(default_factory=dict)
     failure: Failure | None = None
     spent: StageTimes = field(default_factory=StageTimes)
 

@@ -1,4 +1,8 @@
-"""The worker processes of one upload, seen from the parent.
+"""The worker processes of one upload, seen from the parent, and who does what: each of them, and the parent, has its
+share of the lanes.
+
+The parent sends, too, since starting an interpreter takes time in which nothing else would, and since it is a process
+less to start. It does all of the rest if no worker is left.
 
 Processes: at most `processes`, each started with nothing but a socket as its standard input; what it needs comes over
 that: paths to import from, descriptors, settings. No argument and no variable of the environment says anything.
@@ -26,7 +30,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -55,7 +58,9 @@ from .process_messages import (
     Setup,
     Ticket,
 )
+from .shared_memory import shared_memory
 
+SHARE = 1  # of the work is this process's, as workers count; 0 in stories about workers
 LEAST_SILENCE: Final = 10 * BEAT_SECONDS  # a busy machine skips beats
 TICK: Final = 0.025  # seconds; with the transport's own look every 50 ms, what is cancelled ends within 75
 IDLE_TICK: Final = 1.0  # while nothing is under way: for workers that die meanwhile
@@ -131,7 +136,8 @@ class Worker:
 
 
 class ProcessPool:
-    """`lanes` tickets at a time, spread over up to `processes` workers, which read `source`. `silence`: seconds."""
+    """`lanes` tickets at a time, spread over up to `processes` workers, which read `source`, and this process.
+    `silence`: seconds."""
 
     def __init__(
         self,
@@ -146,17 +152,18 @@ class ProcessPool:
         self._tls = tls
         self._bandwidth = bandwidth
         self._silence = max(silence, LEAST_SILENCE)
-        self._count = max(1, min(processes, lanes))
-        self._lanes_each = -(-lanes // self._count)
-        self._memory = _shared_memory(self._count * self._lanes_each * CELLS_BYTES)
+        self._count = max(1, min(processes, lanes - SHARE))
+        self._lanes_each = -(-lanes // (self._count + SHARE))
+        self._memory = shared_memory(self._count * self._lanes_each * CELLS_BYTES)
         self._map = mmap.mmap(self._memory, 0)
         self._cells = memoryview(self._map).cast("Q")
         self._changed = threading.Condition()
         self._workers: dict[int, Worker] = {}
         self._taken: set[Lane] = set()
+        self._here = 0  # tickets that this process does itself
         self._starts_left = STARTS * self._count
         self._closing = False
-        self._last_words = ""
+        self._told = False
         # A daemon, so that an interrupt before anybody could promise to close this cannot keep the interpreter: workers
         # then end with it.
         self._thread = threading.Thread(target=self._run, name="fastmpu-processes", daemon=True)
@@ -168,13 +175,18 @@ class ProcessPool:
         with self._changed:
             return [worker.process.pid for worker in self._workers.values() if worker.alive]
 
-    def ask(self, ticket: Ticket, record: Exchange | None, cancel: CancelFlag | None, fence: float = 0.0) -> Outcome:
-        """Have it done by a worker. A ticket that a worker has not begun with goes to another one.
+    def ask(
+        self, ticket: Ticket, record: Exchange | None, cancel: CancelFlag | None, fence: float = 0.0
+    ) -> Outcome | None:
+        """Have it done by a worker. A ticket that a worker has not begun with goes to another one. None: it is this
+        process's turn; do it, then call `done_here`.
 
-        WorkerDied: it was begun with. httpx.ConnectError: there is no worker any more.
+        WorkerDied: it was begun with.
         """
         while True:
             lane = self._take(cancel)
+            if lane is None:
+                return None
             outcome: Outcome | None = None
             try:
                 for cell in (HANDED, TAKEN, CANCEL):
@@ -193,12 +205,18 @@ class ProcessPool:
                 for name, value in outcome.record.items():
                     setattr(record, name, value)
                 return outcome
-            words = self._last_words = lane.worker.how_it_ended()
+            words = lane.worker.how_it_ended()
             _log.warning("%s", words)
             if begun:
                 if record is not None:
                     record.head_sent, record.handed = True, handed
                 raise WorkerDied(f"{words} before an answer came")
+
+    def done_here(self) -> None:
+        """What `ask` has left to this process has ended."""
+        with self._changed:
+            self._here -= 1
+            self._changed.notify_all()
 
     def close(self) -> None:
         """End the workers, and wait until they have gone. Twice is fine."""
@@ -209,21 +227,28 @@ class ProcessPool:
 
     # --- lanes; any thread --------------------------------------------------------------------------------------------
 
-    def _take(self, cancel: CancelFlag | None) -> Lane:
+    def _take(self, cancel: CancelFlag | None) -> Lane | None:
+        """The least busy one's, of the workers and this process, as which None counts; a worker's if it is a tie."""
         with self._changed:
             while True:
                 free = [worker for worker in self._workers.values() if worker.alive and worker.idle]
-                if free and not self._closing:
-                    worker = min(free, key=lambda each: each.busy)
+                worker = min(free, key=lambda each: each.busy, default=None)
+                mine = self._here < SHARE * self._lanes_each and (worker is None or worker.busy > self._here)
+                if mine or self._alone():
+                    self._here += 1
+                    return None
+                if worker is not None:
                     worker.busy += 1
                     lane = worker.idle.pop()
                     self._taken.add(lane)
                     return lane
-                if self._closing or not (self._starts_left or any(each.alive for each in self._workers.values())):
-                    raise httpx.ConnectError(f"no worker process is left: {self._last_words or 'all are ended'}")
                 if cancel is not None and cancel.is_set():
                     raise Cancelled("cancelled on request")
                 self._changed.wait(TICK)
+
+    def _alone(self) -> bool:
+        """No worker is left, and none will come."""
+        return self._closing or not (self._starts_left or any(each.alive for each in self._workers.values()))
 
     def _give_back(self, lane: Lane, *, alive: bool) -> None:
         """Without an answer its worker counts as dead: the thread ends it for certain, and starts another."""
@@ -258,6 +283,10 @@ class ProcessPool:
                     self._start(index)
                 with self._changed:
                     under_way, workers = list(self._taken), list(self._workers.values())
+                    tell = self._alone() and not (self._told or self._closing)
+                    self._told |= tell
+                if tell:
+                    _log.warning("no worker process is left: this process sends what remains")
                 for lane in under_way:
                     self._look(lane)
                 before, looked = looked, time.monotonic()
@@ -322,7 +351,6 @@ class ProcessPool:
             _log.warning("a worker process could not be started: %s", error)
             with self._changed:
                 self._starts_left -= 1
-                self._last_words = f"it could not be started: {error}"
                 self._changed.notify_all()
             return
         with self._changed:
@@ -418,14 +446,3 @@ def _is_set(cancel: CancelFlag) -> bool:
 
 def _environment(ours: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in ours.items() if name.startswith(_ENVIRONMENT)}
-
-
-def _shared_memory(size: int) -> int:
-    """A descriptor of so many zeros without a name."""
-    if hasattr(os, "memfd_create"):
-        memory = os.memfd_create("fastmpu")
-    else:
-        with tempfile.TemporaryFile() as file:
-            memory = os.dup(file.fileno())
-    os.ftruncate(memory, size)
-    return memory

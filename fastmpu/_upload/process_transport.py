@@ -1,7 +1,7 @@
-"""`ProcessTransport`: a transport for parts' bodies whose requests are made by worker processes.
+"""`ProcessTransport`: a transport for parts' bodies whose requests are made by worker processes and by this one.
 
-What is decided stays here: ledger, retries, fence, throttle. A thread that sends a part waits in `handle_request`, as
-it would in a transport of its own process, and gets the same answers and errors, with the same record in the Exchange.
+What is decided stays here: ledger, retries, fence, throttle. A thread that sends a part waits in `handle_request`, for
+a worker or for the network, and gets the same answers and errors, with the same record in the Exchange.
 
 Threads: any number; the pool says how they share its lanes. Whoever made it closes it, when no part is under way.
 """
@@ -17,19 +17,21 @@ import httpx
 
 from .._plan import PartRange
 from .._source import Source
-from .._transport import Exchange
+from .._transport import BodyStream, Broken, Exchange, as_httpx, as_response, origin_of
 from ..ais.tls import Tls
 from .bandwidth import Bandwidth
+from .hash_range import hash_range
 from .part_body import PartBody
 from .process_messages import Failure, Hash, Outcome, Send
 from .process_pool import ProcessPool, WorkerDied
 
-_TO_WORKER: Final[tuple[str, ...]] = ("target", "timeout", "fence", "progress")
+_TO_WORKER: Final[tuple[str, ...]] = ("timeout", "fence", "progress")
 
 
 class ProcessTransport(httpx.BaseTransport):
-    """Takes requests whose stream is a PartBody over `source`. `tls`: of the workers' transports; None for http.
-    `silence`: seconds without a sign of life after which a worker is killed. `bandwidth`: the job's, for all of them.
+    """Takes requests whose stream is a PartBody over `source`. `here`: the transport for this process's share, which
+    stays the caller's. `tls`: of the workers' transports; None for http. `silence`: seconds without a sign of life
+    after which a worker is killed. `bandwidth`: the job's, for all of them.
 
     Raises what ZeroCopyTransport raises, and `WorkerDied` with `head_sent` in the Exchange: nobody knows what the
     target has.
@@ -40,37 +42,60 @@ class ProcessTransport(httpx.BaseTransport):
     def __init__(
         self,
         source: Source,
+        here: httpx.BaseTransport,
         tls: Tls | None,
         processes: int,
         max_concurrency: int,
         silence: float = math.inf,
         bandwidth: Bandwidth | None = None,
     ):
+        self._source = source
+        self._here = here
         self.pool = ProcessPool(source, tls, processes, max_concurrency, silence, bandwidth)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        body = request.stream
+        assert isinstance(request.stream, BodyStream)
+        body = request.stream.body
         assert isinstance(body, PartBody)
         told: dict[str, Any] = dict(request.extensions)
-        extensions = {name: told[name] for name in _TO_WORKER if name in told}
-        ticket = Send(body.part, body.names, request.method, str(request.url), request.headers.raw, extensions)
+        limits = {name: told[name] for name in _TO_WORKER if name in told}
+        ticket = Send(
+            body.part,
+            body.names,
+            origin_of(request.url),
+            request.method,
+            told["target"],
+            request.url.netloc,
+            request.headers.raw,
+            limits,
+        )
         body.sent_elsewhere(None)
         record: Exchange = told["exchange"]
-        outcome = self.pool.ask(ticket, record, told.get("cancel"), extensions.get("fence") or 0.0)
+        outcome = self.pool.ask(ticket, record, told.get("cancel"), limits.get("fence") or 0.0)
+        if outcome is None:
+            try:
+                return self._here.handle_request(request)
+            finally:
+                self.pool.done_here()
         body.sent_elsewhere(outcome.checksums)
         body.spent.add(outcome.spent)
-        if not outcome.status:
+        if outcome.head is None:
             assert outcome.failure is not None
-            raise outcome.failure.error(request)
-        stream = _Replayed(outcome, request)
-        return httpx.Response(outcome.status, headers=outcome.headers, stream=stream, extensions=outcome.extensions)
+            error = outcome.failure.error()
+            raise _of_httpx(error, request) from error.__cause__
+        return as_response(outcome.head, _Replayed(outcome, request))
 
     def hash_range(self, part: PartRange, kind: str) -> str | None:
-        """A checksum of a part, computed by a worker; None if that cannot be had there."""
+        """A checksum of a part, computed by whose turn it is; None if a worker died of it."""
         try:
             outcome = self.pool.ask(Hash(part, kind), None, None)
-        except (WorkerDied, httpx.ConnectError):
+        except WorkerDied:
             return None
+        if outcome is None:
+            try:
+                return hash_range(self._source, part, kind)
+            finally:
+                self.pool.done_here()
         if outcome.failure is not None:
             raise outcome.failure.error()
         return outcome.checksums[kind]
@@ -100,4 +125,9 @@ class _Replayed(httpx.SyncByteStream):
         if self._content:
             yield self._content
         if self._failure is not None:
-            raise self._failure.error(self._request)
+            error = self._failure.error()
+            raise _of_httpx(error, self._request) from error.__cause__
+
+
+def _of_httpx(error: BaseException, request: httpx.Request) -> BaseException:
+    return as_httpx(error, request) if isinstance(error, Broken) else error

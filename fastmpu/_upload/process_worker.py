@@ -2,8 +2,8 @@
 
 Threads: the main one sets up, then waits for the parent's end, which is EOF on the control socket, and meanwhile gives
 signs of life: of a process that was stopped its parent would hear nothing, not even its end. Each lane has a thread,
-which does one ticket at a time. "fastmpu-lease" lets writers in. Shared by lanes: the source and the transport, which
-say how in their own modules.
+which does one ticket at a time. "fastmpu-lease" lets writers in. Shared by lanes: the source and the wire, which say
+how in their own modules.
 
 Owner of everything here is the process: it ends by `os._exit`, and the kernel closes what is open. It reads the file by
 an open of its own, under a lease of its own where the parent has one: then nobody has to tell anybody when a writer
@@ -23,11 +23,9 @@ import traceback
 from collections.abc import Iterator
 from typing import Final, NoReturn
 
-import httpx
-
 from .._source import Source
 from .._source.mapped_file import File
-from .._transport import Exchange, ZeroCopyTransport
+from .._transport import Answer, AnswerHead, ConnectionPool, Connector, Exchange, Limits, Wire, WireRequest
 from ..errors import SourceChangedError, UsageError
 from .bandwidth import Bandwidth, pace_of
 from .hash_range import hash_range
@@ -91,14 +89,14 @@ class Lane:
         channel: Channel,
         cells: memoryview,
         source: Source,
-        transport: httpx.BaseTransport | Failure,
+        wire: Wire | Failure,
         bandwidth: Bandwidth | None,
         longest: int,
     ):
         self._channel = channel
         self._cells = cells
         self._source = source
-        self._transport = transport
+        self._wire = wire
         self._bandwidth = bandwidth
         self._longest = longest
 
@@ -128,46 +126,32 @@ class Lane:
         record = SharedExchange(self._cells)
         cancel = SharedFlag(self._cells)
         body = PartBody(self._source, ticket.part, ticket.checksums, pace=pace_of(self._bandwidth, cancel))
-        answer: httpx.Response | None = None
+        head: AnswerHead | None = None
         content, failure = b"", None
         try:
-            if isinstance(self._transport, Failure):
-                raise self._transport.error()
+            if isinstance(self._wire, Failure):
+                raise self._wire.error()
             if ticket.part.offset + ticket.part.length > self._source.size:
                 raise SourceChangedError(f"{self._source.name!r} changed while it was uploaded: it was truncated")
-            request = httpx.Request(
-                ticket.method,
-                ticket.url,
-                headers=ticket.headers,
-                stream=body,
-                extensions={**ticket.extensions, "exchange": record, "cancel": cancel},
-            )
-            answer = self._transport.handle_request(request)
+            request = WireRequest(ticket.origin, ticket.method, ticket.target, ticket.host, ticket.fields, body)
+            answer = self._wire.send(request, Limits.of({**ticket.limits, "cancel": cancel}), record)
+            head = answer.head._replace(reader=None)
             content = b"".join(_some(answer, self._longest))
         except Exception as error:  # noqa: BLE001 - goes home
             failure = Failure.of(error)
         sums = body.hexdigests() if body.checksums else {}
         recorded = {name: getattr(record, name) for name in RECORDED}
-        if answer is None:
-            return Outcome(sums, recorded, failure=failure, spent=body.spent)
-        return Outcome(
-            sums,
-            recorded,
-            answer.status_code,
-            answer.headers.raw,
-            content,
-            dict(answer.extensions),
-            failure,
-            body.spent,
-        )
+        return Outcome(sums, recorded, head, content, failure, body.spent)
 
 
-def _some(answer: httpx.Response, longest: int) -> Iterator[bytes]:
+def _some(answer: Answer, longest: int) -> Iterator[bytes]:
     """The answer's body, or so much of it that the parent sees that it is too large."""
     taken = 0
-    assert isinstance(answer.stream, httpx.SyncByteStream)
+    if answer.content is not None:
+        yield answer.content
+        return
     try:
-        for piece in answer.stream:
+        for piece in answer.read():
             yield piece
             taken += len(piece)
             if taken > longest:
@@ -192,12 +176,12 @@ def main(control: socket.socket) -> NoReturn:
             os._exit(0)  # it died before it could be noticed
         cells = memoryview(mmap.mmap(memory, 0)).cast("Q")
         source = _source(file, setup)
-        transport = _transport(setup)
+        wire = _wire(setup)
         bandwidth = None if setup.rate is None else Bandwidth(setup.rate, others.pop(0))
         LeaseGuard(source).__enter__()
         for lane, first in zip(others, setup.cells, strict=True):
             own = cells[first : first + CELLS]
-            serving = Lane(Channel(socket.socket(fileno=lane)), own, source, transport, bandwidth, setup.longest)
+            serving = Lane(Channel(socket.socket(fileno=lane)), own, source, wire, bandwidth, setup.longest)
             threading.Thread(target=serving.serve, name=f"fastmpu-lane-{first // CELLS}", daemon=True).start()
         _beat(cells[setup.cells[0] + BEAT :], control)
     except EOFError:
@@ -244,9 +228,9 @@ def _source(inherited: int, setup: Setup) -> Source:
     return File(inherited, setup.name, read="pread")
 
 
-def _transport(setup: Setup) -> httpx.BaseTransport | Failure:
+def _wire(setup: Setup) -> Wire | Failure:
     """Certificates that cannot be read any more are told with each ticket."""
     try:
-        return ZeroCopyTransport(tls=None if setup.tls is None else setup.tls.context())
+        return Wire(ConnectionPool(Connector(None if setup.tls is None else setup.tls.context())))
     except UsageError as error:
         return Failure.of(error)

@@ -48,7 +48,7 @@ def bounded(options: UploadOptions) -> UploadOptions:
 def _ahead(options: UploadOptions) -> Executor | None:
     """Several requests in flight overlap hashing and sending by themselves; one alone needs another thread, and a core
     for it."""
-    alone = options.max_concurrency == 1 and options.engine in ("auto", "thread")
+    alone = options.max_concurrency == 1 and options.engine != "inline"
     return ThreadPoolExecutor(1, "fastmpu-hash") if alone and usable_cores() > 1 else None
 
 

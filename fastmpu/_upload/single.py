@@ -103,7 +103,7 @@ def _engine(
     engine, reason = engine_for(
         chosen,
         size=plan.size,
-        multipart=plan.multipart,
+        parts=len(plan.parts) if plan.multipart else 0,
         tls=endpoint.origin.scheme == "https",
         obstacle=obstacle_to_processes(data, elsewhere) if plan.multipart or chosen.engine == "process" else "",
         cores=usable_cores() if plan.multipart else 1,
@@ -113,9 +113,9 @@ def _engine(
         from .process_transport import ProcessTransport  # here, not above: nobody else needs what it imports
 
         lanes = min(chosen.max_concurrency, len(plan.parts))
-        count = chosen.processes or usable_cores()
-        silence = endpoint.timeouts.stall_seconds
-        processes = stack.enter_context(ProcessTransport(data, elsewhere.tls, count, lanes, silence, bandwidth))
+        count = chosen.processes or max(1, usable_cores() - 1)
+        silence, here = endpoint.timeouts.stall_seconds, endpoint.transport
+        processes = stack.enter_context(ProcessTransport(data, here, elsewhere.tls, count, lanes, silence, bandwidth))
     return chosen if engine == chosen.engine else replace(chosen, engine=engine), reason, processes
 
 

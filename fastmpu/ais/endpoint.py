@@ -21,7 +21,7 @@ from typing import Any, Final, NoReturn
 
 import httpx
 
-from .._transport import BufferBody, Exchange, ShortBody, WithheldBody, ZeroCopyTransport
+from .._transport import Body, BodyStream, BufferBody, Exchange, ShortBody, WithheldBody, ZeroCopyTransport
 from .._transport import Cancelled as TransportCancelled
 from .._version import __version__
 from ..errors import (
@@ -112,6 +112,11 @@ class Endpoint:
             "a client, and what was made by it, does not pickle: it has connections and maybe a token; "
             "make a new one in the other process"
         )
+
+    @property
+    def transport(self) -> httpx.BaseTransport:
+        """What sends, unless a message is given another one. It stays this endpoint's."""
+        return self._transport
 
     def close(self) -> None:
         """In a forked child nothing: what is there is the parent's, locks that nobody will release included."""
@@ -214,7 +219,7 @@ class Endpoint:
         self,
         node: Node,
         message: Message,
-        body: httpx.SyncByteStream,
+        body: Body,
         length: int,
         *,
         exchange: Exchange | None = None,
@@ -245,7 +250,7 @@ class Endpoint:
         self,
         origin: Origin,
         message: Message,
-        body: bytes | httpx.SyncByteStream,
+        body: bytes | Body,
         marker: str = "",
         length: int | None = None,
         extensions: Mapping[str, Any] | None = None,
@@ -274,7 +279,7 @@ class Endpoint:
         self,
         origin: Origin,
         message: Message,
-        body: bytes | httpx.SyncByteStream,
+        body: bytes | Body,
         marker: str,
         length: int | None,
         extensions: Mapping[str, Any],
@@ -293,7 +298,7 @@ class Endpoint:
             message.method,
             _url(origin),
             headers=headers,
-            stream=BufferBody(memoryview(body)) if isinstance(body, bytes) else body,
+            stream=BodyStream(BufferBody(body) if isinstance(body, bytes) else body),
             extensions={
                 "target": target.encode("ascii"),
                 "timeout": self.timeouts.for_body(length),

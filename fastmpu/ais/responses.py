@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import httpx
 
+from .._transport import Cancelled
 from ..errors import (
     AuthError,
     BucketExistsError,
@@ -55,7 +56,7 @@ def read_body(response: httpx.Response, limit: int = MAX_BODY) -> bytes:
             del piece
             if taken.tell() > limit:
                 raise NotAIStoreError(f"an answer of more than {limit} bytes where AIStore sends a short one")
-    except httpx.TransportError as error:
+    except (httpx.TransportError, Cancelled) as error:
         raise TransportError(f"the answer broke off after {taken.tell()} bytes: {error}", sent=True) from error
     finally:
         if not isinstance(response.stream, httpx.ByteStream):  # whose connection is free already

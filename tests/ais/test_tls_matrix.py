@@ -17,7 +17,6 @@ from loopback_tls import old_server
 
 import fastmpu
 from fastmpu import mock
-from fastmpu._transport import ZeroCopyTransport
 from fastmpu.ais.tls import UnverifiedTlsWarning
 from fastmpu.errors import CertificateError, FastMPUError, PartError, RedirectRefusedError, TransportError
 from fastmpu.mock.certificates import Authority
@@ -248,8 +247,7 @@ class TestClientCertificatesThatNobodyVerifies:
 
 def test_https_is_not_given_up_for_http(secure: mock.Cluster, authority: Authority) -> None:
     """A redirect to the same member without TLS is refused, before connecting: no token in the clear."""
-    tap = Interposer()
-    tap.pool = ZeroCopyTransport(tls=ssl.create_default_context(cafile=str(authority.ca_file))).pool
+    tap = Interposer(tls=ssl.create_default_context(cafile=str(authority.ca_file)))
     with fastmpu.Client(secure.endpoint, token=CANARY, transport=tap) as client:
         obj = client.bucket("bucket").create().object("o")
         plain = secure.targets[0].url.replace("https:", "http:")

@@ -12,6 +12,7 @@ import pytest
 
 import fastmpu
 from fastmpu import mock
+from fastmpu._upload import process_pool
 from fastmpu.ais.tls import UnverifiedTlsWarning
 from fastmpu.errors import CertificateError, PartError, TransportError, UploadError, UsageError
 from fastmpu.mock.certificates import Authority
@@ -44,6 +45,12 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "source.bin"
     path.write_bytes(DATA)
     return path
+
+
+@pytest.fixture(autouse=True)
+def workers_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process sends with a context of its own, which is what test_tls_matrix.py is about."""
+    monkeypatch.setattr(process_pool, "SHARE", 0)
 
 
 def send(client: fastmpu.Client, path: Path, **options: Any) -> fastmpu.Receipt:

@@ -46,6 +46,7 @@ MODES = {
     "M5-processes-tls": replace(PROCESSES, tls=True, former="whole"),
     "M5-processes-mapped": replace(PROCESSES, former="parts", options={**PROCESSES.options, "read": "mmap"}),
     "M5-processes-signed": replace(PROCESSES, token=True, signed=True),
+    "M5-processes-mixed": replace(PROCESSES, mixed=True),
     "M7-resumed": replace(THREADS, resumed=True),
     "M7-resumed-processes": replace(PROCESSES, resumed=True),
     "M8-batch-parts": Case(batch=3, options={"engine": "thread", "max_concurrency": 4}),
@@ -95,6 +96,7 @@ def cells() -> list[object]:
     found += [("M5-processes", fault) for fault in [*faults(BODY, op="part", part=3), *faults(CONNECTIONS)]]
     found += [("M5-processes-tls", fault) for fault in [*faults(BODY, op="part", part=3)[::3], *faults(CONNECTIONS)]]
     found += [("M5-processes-mapped", fault) for fault in faults(BODY, op="part", part=3)[1::6]]
+    found += [("M5-processes-mixed", fault) for fault in faults(BODY, op="part", part=3)[2::6]]
     found += [("M5-processes-signed", fault) for fault in faults(BODY, op="part", part=3)[4::6]]
     found += [("M7-resumed", fault) for fault in [*faults(BODY, op="part", part=4), *faults(CONNECTIONS)]]
     found += [("M7-resumed", fault) for op in ("probe", "complete") for fault in faults(ANSWERS, op=op)]

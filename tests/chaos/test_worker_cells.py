@@ -14,6 +14,7 @@ import pytest
 from fastmpu._plan import PartRange
 from fastmpu._sizes import GiB
 from fastmpu._source import resolve
+from fastmpu._upload import process_pool
 from fastmpu._upload.process_messages import TAKEN, Channel, Hash
 from fastmpu._upload.process_pool import Lane, ProcessPool, WorkerDied
 
@@ -54,6 +55,7 @@ def test_a_slow_reader_finds_what_its_own_worker_left(tmp_path: Path, monkeypatc
         pool.ask(SHORT, None, None)  # by a successor
 
     monkeypatch.setattr(Channel, "receive", late)
+    monkeypatch.setattr(process_pool, "SHARE", 0)
     with resolve(path, read="pread") as source:
         pool = ProcessPool(source, None, 1, 2)
         other = threading.Thread(target=strike)

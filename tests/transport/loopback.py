@@ -10,9 +10,18 @@ import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
+import httpx
+
+from fastmpu._transport import Body, BodyStream
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 FULL = b"HTTP/1.1 507 Insufficient Storage\r\nContent-Length: 4\r\nConnection: close\r\n\r\nfull"
+
+
+def stream_of(body: Body | httpx.SyncByteStream) -> httpx.SyncByteStream:
+    """What a request of httpx takes."""
+    return BodyStream(body) if isinstance(body, Body) else body
 
 
 class Peer:

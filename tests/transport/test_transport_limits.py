@@ -6,7 +6,7 @@ import httpx
 import pytest
 from loopback import OK, Peer, Server, serve
 
-from fastmpu._transport import BufferBody, Exchange, Reply, ScriptedStream, WithheldBody, ZeroCopyTransport
+from fastmpu._transport import BodyStream, BufferBody, Exchange, Reply, ScriptedStream, WithheldBody, ZeroCopyTransport
 
 KiB = 1024
 START = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
@@ -85,7 +85,7 @@ def ask(transport: ZeroCopyTransport, url: str, exchange: Exchange) -> httpx.Res
         "PUT",
         url,
         headers={"Expect": "100-continue"},
-        stream=WithheldBody(1 << 30),
+        stream=BodyStream(WithheldBody(1 << 30)),
         extensions={"timeout": {"read": 2}, "exchange": exchange},
     )
     response = transport.handle_request(request)
@@ -128,7 +128,9 @@ def test_a_server_that_wants_the_body_is_told_nothing_more() -> None:
 
 def test_any_other_transport_says_that_it_cannot() -> None:
     with Server(serve(OK)) as server, httpx.HTTPTransport() as transport:
-        request = httpx.Request("PUT", server.url, headers={"Host": "h", "Content-Length": "5"}, stream=WithheldBody(5))
+        request = httpx.Request(
+            "PUT", server.url, headers={"Host": "h", "Content-Length": "5"}, stream=BodyStream(WithheldBody(5))
+        )
         with pytest.raises(httpx.LocalProtocolError, match="without its body"):
             transport.handle_request(request)
 
@@ -146,7 +148,7 @@ def test_secret_fields_arrive(name: str) -> None:
 
     with ZeroCopyTransport() as transport, Server(story) as server:
         for _ in range(2):
-            request = httpx.Request("PUT", server.url, headers={name: "abc def"}, stream=BufferBody(b"xyz"))
+            request = httpx.Request("PUT", server.url, headers={name: "abc def"}, stream=BodyStream(BufferBody(b"xyz")))
             assert transport.handle_request(request).read() == b"ok"
     for head in heads:
         assert head.lower().count(f"\r\n{name.lower()}: abc def\r\n".encode()) == 1

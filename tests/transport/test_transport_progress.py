@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loopback import OK, Peer, Server
 
-from fastmpu._transport import BufferBody, Exchange, ZeroCopyTransport
+from fastmpu._transport import BodyStream, BufferBody, Exchange, ZeroCopyTransport
 from fastmpu._transport.exchange import Stalled
 from fastmpu._transport.progress import ProgressClock
 
@@ -30,7 +30,7 @@ def transport() -> Iterator[ZeroCopyTransport]:
 def put(transport: ZeroCopyTransport, url: str, size: int, **extensions: object) -> httpx.Response:
     extensions = {"timeout": {"write": 10, "read": 10}, "progress": (RATE, SECONDS), **extensions}
     response = transport.handle_request(
-        httpx.Request("PUT", url, stream=BufferBody(bytes(size)), extensions=extensions)
+        httpx.Request("PUT", url, stream=BodyStream(BufferBody(bytes(size))), extensions=extensions)
     )
     response.read()
     response.close()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastmpu._transport import BufferBody, Reply, ScriptedStream, ZeroCopyTransport
+from fastmpu._transport import BodyStream, BufferBody, Reply, ScriptedStream, ZeroCopyTransport
 from fastmpu._transport.head import read_head
 from fastmpu._transport.request_head import write_head
 
@@ -33,7 +33,9 @@ def exchange(answer: bytes, portions: list[int]) -> tuple[int, list[tuple[bytes,
     stream = Cut([Reply(answer, end="close")])
     stream.portions = tuple(portions)
     with ZeroCopyTransport(connect=lambda *_: stream) as transport:
-        response = transport.handle_request(httpx.Request("PUT", "http://target/", stream=BufferBody(b"abc")))
+        response = transport.handle_request(
+            httpx.Request("PUT", "http://target/", stream=BodyStream(BufferBody(b"abc")))
+        )
         content = response.read()
         response.close()
         return response.status_code, response.headers.raw, content

@@ -12,10 +12,11 @@ from typing import Any
 
 import httpx
 import pytest
-from loopback import EMPTY, FULL, OK
+from loopback import EMPTY, FULL, OK, stream_of
 
 from fastmpu._transport import (
     Body,
+    BodyStream,
     BufferBody,
     Cancelled,
     Exchange,
@@ -50,12 +51,14 @@ class Pieces(Body):
             self.closed = True
 
 
-def send(connect: ScriptedConnector, body: httpx.SyncByteStream | None = None, **options: Any) -> httpx.Response:
+def send(connect: ScriptedConnector, body: Body | httpx.SyncByteStream | None = None, **options: Any) -> httpx.Response:
     """One request on a transport of its own, its answer read whole."""
     method = options.pop("method", "PUT")
     headers = options.pop("headers", None)
     with ZeroCopyTransport(connect=connect) as transport:
-        request = httpx.Request(method, URL, stream=body or BufferBody(b""), headers=headers, extensions=options)
+        request = httpx.Request(
+            method, URL, stream=stream_of(body or BufferBody(b"")), headers=headers, extensions=options
+        )
         response = transport.handle_request(request)
         response.read()
         response.close()
@@ -178,7 +181,7 @@ def test_a_body_also_works_with_any_other_transport(body: Body) -> None:
         return httpx.Response(200, content=str(len(request.read())))
 
     with httpx.Client(transport=httpx.MockTransport(answer)) as client:
-        assert client.send(httpx.Request("PUT", URL, stream=body)).text == str(body.length)
+        assert client.send(httpx.Request("PUT", URL, stream=BodyStream(body))).text == str(body.length)
     with pytest.raises(ShortBody):
         list(Pieces(5, memoryview(b"abc")))
     with pytest.raises(ShortBody):
@@ -206,7 +209,7 @@ def test_a_body_also_works_with_any_other_transport(body: Body) -> None:
     ],
 )
 def test_what_could_be_read_in_two_ways_is_refused_before_anything_is_sent(
-    method: str, headers: list[tuple[str, str]], body: httpx.SyncByteStream, options: dict[str, Any]
+    method: str, headers: list[tuple[str, str]], body: Body | httpx.SyncByteStream, options: dict[str, Any]
 ) -> None:
     connect = ScriptedStream.connector([OK])
     with pytest.raises(httpx.LocalProtocolError, match="target:8081"):
@@ -394,7 +397,7 @@ def test_what_is_left_of_a_request_is_never_taken_for_the_next(chunked: bool) ->
     with ZeroCopyTransport(connect=connect) as transport:
         body = httpx.ByteStream(data) if chunked else BufferBody(data)
         headers = {"Transfer-Encoding": "chunked"} if chunked else {}
-        early = transport.handle_request(httpx.Request("PUT", URL, headers=headers, stream=body))
+        early = transport.handle_request(httpx.Request("PUT", URL, headers=headers, stream=stream_of(body)))
         assert early.read() == b"ok"
         assert transport.handle_request(httpx.Request("GET", URL)).read() == b"ok"
     assert len(connect.streams) == 2
@@ -534,7 +537,7 @@ def test_the_write_clock_starts_anew_with_every_byte_taken(tmp_path: Path, send_
     stream = Slow([OK], accept=20, send_file=send_file)
     with path.open("rb") as file, ZeroCopyTransport(connect=lambda *_: stream) as transport:
         began = time.monotonic()
-        request = httpx.Request("PUT", URL, stream=FileBody(file.fileno(), 0, 800))
+        request = httpx.Request("PUT", URL, stream=BodyStream(FileBody(file.fileno(), 0, 800)))
         request.extensions["timeout"] = {"write": 0.2}
         assert transport.handle_request(request).status_code == 200
         assert time.monotonic() - began > 0.2

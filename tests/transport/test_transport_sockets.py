@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from loopback import EMPTY, FULL, OK, Peer, Server, content_length, serve, silent_address
+from loopback import EMPTY, FULL, OK, Peer, Server, content_length, serve, silent_address, stream_of
 
 from fastmpu._transport import (
     Body,
@@ -49,10 +49,10 @@ def big_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def put(
-    transport: ZeroCopyTransport, url: str, body: httpx.SyncByteStream, **extensions: Any
+    transport: ZeroCopyTransport, url: str, body: Body | httpx.SyncByteStream, **extensions: Any
 ) -> tuple[int, bytes, Exchange]:
     exchange = extensions.setdefault("exchange", Exchange())
-    response = transport.handle_request(httpx.Request("PUT", url, stream=body, extensions=extensions))
+    response = transport.handle_request(httpx.Request("PUT", url, stream=stream_of(body), extensions=extensions))
     content = response.read()
     response.close()
     return response.status_code, content, exchange

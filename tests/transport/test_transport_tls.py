@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
-from loopback import FULL, OK, Peer, Server, serve, silent_address
+from loopback import FULL, OK, Peer, Server, serve, silent_address, stream_of
 
-from fastmpu._transport import BufferBody, Cancelled, Exchange, FileBody, ZeroCopyTransport
+from fastmpu._transport import Body, BufferBody, Cancelled, Exchange, FileBody, ZeroCopyTransport
 from fastmpu._transport.tls import TlsStream
 
 BIG = 24 << 20
@@ -47,8 +47,10 @@ def transport(authority: trustme.CA) -> Iterator[ZeroCopyTransport]:
         yield transport
 
 
-def put(transport: ZeroCopyTransport, url: str, body: httpx.SyncByteStream, **extensions: object) -> httpx.Response:
-    response = transport.handle_request(httpx.Request("PUT", url, stream=body, extensions=extensions))
+def put(
+    transport: ZeroCopyTransport, url: str, body: Body | httpx.SyncByteStream, **extensions: object
+) -> httpx.Response:
+    response = transport.handle_request(httpx.Request("PUT", url, stream=stream_of(body), extensions=extensions))
     response.read()
     response.close()
     return response

@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 import fastmpu
+from fastmpu._upload import process_pool
 
+process_pool.SHARE = 0  # all by workers
 endpoint, uri, source, *fork = sys.argv[1:]
 told = False
 

@@ -22,7 +22,7 @@ import pytest
 
 import fastmpu
 from fastmpu import _transport, mock
-from fastmpu._transport import Body, Piece, SocketStream, ZeroCopyTransport
+from fastmpu._transport import Body, BodyStream, Piece, SocketStream, ZeroCopyTransport
 
 MIB = 1 << 20
 SIZE = 64 * MIB
@@ -123,8 +123,8 @@ class Recorder(ZeroCopyTransport):
         self.files = 0
 
     def handle_request(self, request: Any) -> Any:
-        if isinstance(request.stream, Body) and request.stream.length > 1000:
-            request.stream = _Seen(request.stream, self)
+        if isinstance(request.stream, BodyStream) and request.stream.body.length > 1000:
+            request.stream = BodyStream(_Seen(request.stream.body, self))
         return super().handle_request(request)
 
 

@@ -1,0 +1,204 @@
+"""engine="process": this process sends, too: from the start, beside its workers, and alone when there are none."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fastmpu
+from fastmpu import mock
+from fastmpu._plan import PartRange
+from fastmpu._sizes import MiB
+from fastmpu._source import resolve
+from fastmpu._transport import Cancelled as TransportCancelled
+from fastmpu._upload import process_pool
+from fastmpu._upload.process_messages import Hash
+from fastmpu.errors import Cancelled
+
+DATA = random.Random(27).randbytes(8 * MiB)
+SLOW: Any = {"ms": 50, "op": "part", "times": "always"}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source.bin"
+    path.write_bytes(DATA)
+    return path
+
+
+@pytest.fixture
+def obj(cluster: mock.Cluster) -> Iterator[fastmpu.Object]:
+    with fastmpu.Client(cluster.endpoint, timeouts=fastmpu.Timeouts(fence=0.2)) as client:
+        yield client.bucket("bucket").create().object("o")
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tickets this process did itself at one time, each time it began with one."""
+    seen: list[int] = []
+    take = process_pool.ProcessPool._take
+
+    def watched(pool: process_pool.ProcessPool, cancel: Any) -> Any:
+        lane = take(pool, cancel)
+        if lane is None:
+            seen.append(pool._here)
+        return lane
+
+    monkeypatch.setattr(process_pool.ProcessPool, "_take", watched)
+    return seen
+
+
+def send(obj: fastmpu.Object, source: Path, **options: Any) -> fastmpu.Receipt:
+    """32 parts of 256 KiB."""
+    given = {"part_size": "256KiB", "max_concurrency": 4, "engine": "process", "processes": 1, "journal": "off"}
+    return obj.upload(source, **{**given, **options})
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"part_checksum": "sha256"}, {"checksum": "xxhash"}, {"max_bandwidth": "40MB"}]
+)
+def test_both_send(
+    obj: fastmpu.Object, source: Path, cluster: mock.Cluster, here: list[int], options: dict[str, Any]
+) -> None:
+    """Each its share, at the same time; the receipt does not tell them apart."""
+    with cluster.faults.add("late_response", **SLOW):
+        receipt = send(obj, source, **options)
+    assert obj.get_reader().read_all() == DATA
+    other = send(obj, source, **{**options, "engine": "thread"})
+    assert [part.checksums for part in receipt.parts] == [part.checksums for part in other.parts]
+    assert (receipt.engine, receipt.checksum, receipt.verified) == ("process", other.checksum, "head")
+    assert receipt.bytes_sent == len(DATA)
+    assert 4 <= len(here) < (64 if "part_checksum" in options else 32)  # the rest was done by the worker
+    assert max(here) == 2
+    assert cluster.truth.most_alive(cluster.truth.attempts(op="part")) > 2  # more than this process does at one time
+    assert cluster.truth.violations() == []
+
+
+def test_nothing_waits_for_the_start(
+    obj: fastmpu.Object, source: Path, cluster: mock.Cluster, monkeypatch: pytest.MonkeyPatch, here: list[int]
+) -> None:
+    """A worker that takes its time to come is not missed; nobody has more to do than his share meanwhile."""
+    started = process_pool.ProcessPool._started
+
+    def late(pool: process_pool.ProcessPool, index: int) -> process_pool.Worker:
+        while len(here) < 16:
+            time.sleep(0.001)
+        return started(pool, index)
+
+    monkeypatch.setattr(process_pool.ProcessPool, "_started", late)
+    with cluster.faults.add("late_response", **{**SLOW, "ms": 10}):
+        send(obj, source)
+    assert obj.get_reader().read_all() == DATA
+    assert len(here) >= 16
+    assert max(here) == 2
+
+
+def test_who_is_least_busy_has_the_next_turn(source: Path) -> None:
+    """A worker's, if it is a tie. What waits for this process's turn begins as soon as that is over."""
+    with resolve(source) as data:
+        pool = process_pool.ProcessPool(data, None, 1, 4)
+        try:
+            with pool._changed:
+                assert pool._changed.wait_for(lambda: len(pool._workers) == 1, 10)
+            taken = [pool._take(None) for _ in range(4)]
+            assert [lane is None for lane in taken] == [False, True, False, True]
+            fifth: list[object] = []
+            waiter = threading.Thread(target=lambda: fifth.append(pool._take(None)))
+            waiter.start()
+            waiter.join(0.1)
+            assert waiter.is_alive()
+            pool.done_here()
+            waiter.join(10)
+            assert fifth == [None]
+            for lane in taken:
+                if lane is not None:
+                    pool._give_back(lane, alive=True)
+            outcome = pool.ask(Hash(PartRange(1, 0, 10), "sha256"), None, None)
+            assert outcome is not None
+        finally:
+            pool.close()
+
+
+def test_a_wait_for_a_turn_can_be_cancelled(source: Path) -> None:
+    stop = threading.Event()
+    with resolve(source) as data:
+        pool = process_pool.ProcessPool(data, None, 1, 2)
+        try:
+            with pool._changed:
+                assert pool._changed.wait_for(lambda: len(pool._workers) == 1, 10)
+            lane, mine = pool._take(None), pool._take(None)
+            assert lane is not None
+            assert mine is None
+            threading.Timer(0.1, stop.set).start()
+            with pytest.raises(TransportCancelled):
+                pool._take(stop)
+            pool._give_back(lane, alive=True)
+        finally:
+            pool.close()
+
+
+def test_cancel(obj: fastmpu.Object, source: Path, cluster: mock.Cluster) -> None:
+    """Requests of both end, and the upload is aborted."""
+    event = threading.Event()
+
+    def cancel() -> None:
+        end = time.monotonic() + 10
+        while len([each for each in cluster.truth.alive if each.op == "part"]) < 4 and time.monotonic() < end:
+            time.sleep(0.005)
+        event.set()
+
+    with cluster.faults.add("trickle", bytes_per_s=1000, op="part", times="always"):
+        other = threading.Thread(target=cancel)
+        other.start()
+        with pytest.raises(Cancelled):
+            send(obj, source, cancel=event)
+        other.join()
+    assert cluster.truth.wait_until_quiet()
+    assert not obj.exists()
+
+
+def test_the_worker_dies_and_this_process_goes_on(
+    obj: fastmpu.Object, source: Path, cluster: mock.Cluster, here: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each time, until no more are started. What it had begun with is asked for; the rest is sent from here."""
+    stop = threading.Event()
+
+    def reap() -> None:
+        while not stop.wait(0.01):
+            for task in Path("/proc/self/task").iterdir():
+                try:
+                    pids = (task / "children").read_text().split()
+                except (FileNotFoundError, ProcessLookupError):
+                    continue
+                for pid in pids:
+                    try:
+                        os.kill(int(pid), 9)
+                    except ProcessLookupError:
+                        continue
+
+    reaper = threading.Thread(target=reap)
+    reaper.start()
+    try:
+        with cluster.faults.add("late_response", **{**SLOW, "ms": 20}):
+            receipt = send(obj, source)
+    finally:
+        stop.set()
+        reaper.join()
+    assert receipt.verified == "head"
+    assert obj.get_reader().read_all() == DATA
+    assert "no worker process is left" in caplog.text
+    assert max(here) == 4
+    assert not [each for each in cluster.truth.violations() if not each.startswith("abort of upload ")]
+
+
+def test_one_request_at_a_time_needs_no_worker(obj: fastmpu.Object, source: Path) -> None:
+    receipt = send(obj, source, max_concurrency=1)
+    assert (receipt.engine, receipt.verified) == ("thread", "head")
+    assert "one request at a time" in receipt.engine_reason
