@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -202,3 +204,13 @@ def test_one_request_at_a_time_needs_no_worker(obj: fastmpu.Object, source: Path
     receipt = send(obj, source, max_concurrency=1)
     assert (receipt.engine, receipt.verified) == ("thread", "head")
     assert "one request at a time" in receipt.engine_reason
+
+
+def test_a_worker_starts_without_what_it_does_not_need() -> None:
+    """Its start is what short uploads feel (docs/decisions/2026-11-23-shared-work.md)."""
+    program = "import sys, fastmpu._upload.process_worker; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert "fastmpu._transport.wire" in loaded
+    assert not {"httpx", "ssl", "_hashlib", "importlib.metadata", "argparse", "sqlite3", "tempfile"}.intersection(
+        loaded
+    )
