@@ -41,11 +41,15 @@ Connect = Callable[[Origin, float, CancelFlag | None], NetworkStream]
 """Opens a stream to an origin within so many seconds. Raises OSError, `Stalled`, `Cancelled`. The caller closes it."""
 
 
+class NoTls(Exception):
+    """https was asked for, and there is no context for it. Never leaves the package."""
+
+
 class Connector:
     """The `Connect` for real networks.
 
     `tls` is the caller's context: it decides on trust and on checking names, and it is told to offer HTTP/1.1 only.
-    Without one, https is refused (ValueError). `dead_peer_seconds`: after how long without progress the kernel gives
+    Without one, https is refused (`NoTls`). `dead_peer_seconds`: after how long without progress the kernel gives
     up, where it can (Linux); a peer that is alive and accepts nothing counts as dead then.
     """
 
@@ -57,7 +61,7 @@ class Connector:
 
     def __call__(self, origin: Origin, seconds: float, cancel: CancelFlag | None) -> NetworkStream:
         if origin.scheme == "https" and self._tls is None:
-            raise ValueError(f"{origin}: https needs a TLS context")
+            raise NoTls("https needs a TLS context; give the transport tls=")
         until = monotonic() + seconds
         connected = self._open(origin, until, cancel)
         try:

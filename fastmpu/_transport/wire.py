@@ -13,7 +13,7 @@ from time import monotonic
 import h11
 
 from .body import Body, StreamBody
-from .connect import Origin
+from .connect import NoTls, Origin
 from .connection import Connection
 from .exchange import Exchange, Limits, Phase, Stalled
 from .head import AnswerHead
@@ -49,8 +49,8 @@ class WireRequest:
 
 
 class Broken(Exception):
-    """There is no answer, or not all of it. Its cause says why: an OSError, `Stalled`, or one of h11's errors. `phase`:
-    what was being done; None: nothing was, since the request cannot be sent."""
+    """There is no answer, or not all of it. Its cause says why: an OSError, `Stalled`, one of h11's errors, `NoTls`.
+    `phase`: what was being done; None: nothing was, since the request cannot be sent."""
 
     def __init__(self, origin: str, phase: Phase | None, words: str):
         super().__init__(origin, phase, words)
@@ -77,11 +77,14 @@ class Answer:
         self._pool = pool
         self._connection = connection if content is None else None
 
+    @property
+    def closed(self) -> bool:
+        return self._connection is None
+
     def read(self) -> Iterator[bytes]:
         """The body as it comes, once. Raises `Broken`, `Cancelled`."""
-        if self._connection is None:
-            raise ValueError("the answer is closed, or was read")
         connection = self._connection
+        assert connection is not None, "the answer is closed, or was read"
         try:
             yield from connection.read_body()
         except (OSError, Stalled, h11.ProtocolError) as error:
@@ -113,6 +116,8 @@ class Wire:
             raise Broken(str(origin), None, str(error)) from error
         try:
             connection = self.pool.acquire(origin, limits.connect, limits.cancel)
+        except NoTls as error:
+            raise Broken(str(origin), None, str(error)) from error
         except (OSError, Stalled) as error:
             raise _broken(error, Phase.CONNECT, origin, str) from error
         done = False

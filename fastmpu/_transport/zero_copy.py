@@ -13,7 +13,7 @@ import h11
 import httpx
 
 from .body import Body, WithheldBody
-from .connect import DEAD_PEER_SECONDS, Connect, Connector, Origin
+from .connect import DEAD_PEER_SECONDS, Connect, Connector, NoTls, Origin
 from .exchange import Exchange, Limits, Phase, Stalled
 from .head import AnswerHead
 from .pool import IDLE_SECONDS, MAX_IDLE, ConnectionPool
@@ -27,8 +27,7 @@ _CLOCKS: Final[dict[Phase | None, type[httpx.TimeoutException]]] = {
     Phase.WAIT: httpx.ReadTimeout,
     Phase.READ: httpx.ReadTimeout,
 }
-_FAILURES: Final[dict[Phase | None, type[httpx.TransportError]]] = {
-    None: httpx.LocalProtocolError,
+_FAILURES: Final[dict[Phase | None, type[httpx.NetworkError]]] = {
     Phase.CONNECT: httpx.ConnectError,
     Phase.SEND: httpx.WriteError,
     Phase.WAIT: httpx.ReadError,
@@ -87,16 +86,12 @@ class ZeroCopyTransport(httpx.BaseTransport):
             max_idle=max_idle,
         )
         self._wire = Wire(self.pool)
-        self._can_https = tls is not None or connect is not None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Sends and waits for the head of the answer. Read the stream to its end, or close it."""
         record = request.extensions.get("exchange") or Exchange()
-        origin = origin_of(request.url)
-        if origin.scheme == "https" and not self._can_https:
-            raise httpx.UnsupportedProtocol(f"{origin}: https needs a TLS context; give the transport tls=")
         told = WireRequest(
-            origin,
+            origin_of(request.url),
             request.method,
             request.extensions.get("target", request.url.raw_path),
             request.url.netloc,
@@ -125,19 +120,16 @@ class _AnswerStream(httpx.SyncByteStream):
     def __init__(self, answer: Answer, request: httpx.Request):
         self._answer = answer
         self._request = request
-        self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
-        if self._closed:
+        if self._answer.closed:
             raise httpx.StreamClosed
-        self._closed = True
         try:
             yield from self._answer.read()
         except Broken as broken:
             raise as_httpx(broken, self._request) from broken.__cause__
 
     def close(self) -> None:
-        self._closed = True
         self._answer.close()
 
 
@@ -160,6 +152,8 @@ def as_httpx(broken: Broken, request: httpx.Request) -> httpx.TransportError:
     cause = broken.__cause__
     if isinstance(cause, Stalled):
         kind = _CLOCKS[broken.phase]
+    elif isinstance(cause, NoTls):
+        kind = httpx.UnsupportedProtocol
     elif isinstance(cause, h11.LocalProtocolError):
         kind = httpx.LocalProtocolError
     elif isinstance(cause, h11.ProtocolError):

@@ -250,7 +250,10 @@ def _warn_of_network(path: Path) -> None:
     """SQLite's locks are not safe where another machine may hold them (sqlite.org/faq.html, question 5)."""
     if not hasattr(os, "O_PATH"):
         return  # then nobody could tell, either
-    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)  # not a descriptor in whose name locks could go (journal.py)
+    try:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)  # not a descriptor in whose name locks could go (journal.py)
+    except OSError:
+        return  # another job has just set it aside
     try:
         kind = file_system_of(fd)
     finally:

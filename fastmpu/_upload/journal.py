@@ -23,7 +23,6 @@ import json
 import logging
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -32,9 +31,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .._checksum import Crc32c
-
-if sys.platform != "win32":
-    import fcntl
+from .file_lock import try_lock, unlock
 
 logger = logging.getLogger("fastmpu")
 
@@ -102,22 +99,16 @@ def opening(path: Path) -> Iterator[None]:
     fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # it stays: who waits has it open
     try:
         until = time.monotonic() + BUSY_SECONDS
-        while not _locked(fd):
+        while not try_lock(fd):
             if time.monotonic() > until:
                 raise BlockingIOError(errno.EAGAIN, "another process has been opening it for too long", str(path))
             time.sleep(_LOOK_SECONDS)
-        yield
+        try:
+            yield
+        finally:
+            unlock(fd)
     finally:
         os.close(fd)
-
-
-def _locked(fd: int) -> bool:
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
 
 
 class Journal:
@@ -126,7 +117,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         with suppress(FileExistsError):
-            os.close(os.open(os.path.realpath(path), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
             self._examine()
@@ -268,8 +259,8 @@ def default_path(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def journal_path(choice: str) -> Path:
-    """Where the journal is that `choice` names, which is not "off"."""
-    return default_path() if choice in ("auto", "required") else Path(choice)
+    """Where the journal is that `choice` names, which is not "off": one path, whatever leads there."""
+    return Path(os.path.realpath(default_path() if choice in ("auto", "required") else choice))
 
 
 def to_json(value: Any) -> str:

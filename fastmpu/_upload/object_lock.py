@@ -14,16 +14,12 @@ import hashlib
 import json
 import logging
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from ..errors import UploadInProgressError
-
-if sys.platform != "win32":
-    import fcntl
-
+from .file_lock import try_lock, unlock
 
 _log = logging.getLogger("fastmpu")
 
@@ -36,6 +32,7 @@ class ObjectLock:
 
     def __init__(self, directory: Path, cluster: str, uri: str) -> None:
         self.vouches_for = ""
+        self._process = os.getpid()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = hashlib.sha256(f"{cluster} {uri}".encode()).hexdigest()[:32]
         self._path = directory / f"{name}.lock"
@@ -60,12 +57,14 @@ class ObjectLock:
         return True
 
     def release(self) -> None:
-        """Twice is fine. A file that vouches for an upload stays; any other goes, while nobody else can have it."""
-        if self._fd >= 0:
+        """Twice is fine. A file that vouches for an upload stays; any other goes, while nobody else can have it. In a
+        forked child nothing: it is the parent's."""
+        if self._fd >= 0 and os.getpid() == self._process:
             fd, self._fd = self._fd, -1
             try:
                 if not self.vouches_for:
                     self._path.unlink(missing_ok=True)
+                unlock(fd)
             except OSError as error:
                 _log.info("lock %s stays: %s", self._path, error)
             finally:
@@ -75,18 +74,14 @@ class ObjectLock:
         while True:
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                if sys.platform != "win32":
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not try_lock(fd):
+                    raise UploadInProgressError(
+                        f"{uri} is being uploaded by {_holder(_read(fd))}: wait for it, or stop it", object_name=uri
+                    )
                 if self._is_named(fd):
                     self.vouches_for = str(_read(fd).get("upload_id", ""))
                     self._write(fd)
                     return fd
-            except BlockingIOError:
-                holder = _holder(_read(fd))
-                os.close(fd)
-                raise UploadInProgressError(
-                    f"{uri} is being uploaded by {holder}: wait for it, or stop it", object_name=uri
-                ) from None
             except BaseException:
                 os.close(fd)
                 raise

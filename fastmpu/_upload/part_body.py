@@ -128,8 +128,10 @@ class PartBody(Body):
         self.spent.checksum += monotonic() - began
 
     def sent_elsewhere(self, hexdigests: dict[str, str] | None) -> None:
-        """Another process has sent it, and these are its checksums; None: it has not told them."""
+        """Another process has sent it, and these are its checksums; None: it has not told them. What was hashed here
+        belongs to an earlier attempt, which may have ended early."""
         self._elsewhere = hexdigests
+        self.checksums = {}
 
     def hexdigests(self) -> dict[str, str]:
         """Where nobody told them, as a process that died before it could, the part is read once more."""

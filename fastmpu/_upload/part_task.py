@@ -137,7 +137,9 @@ class PartTask:
         return self.receipt()
 
     def _hash(self, kind: str) -> str:
-        there = None if self._job.processes is None else self._job.processes.hash_range(self.part, kind)
+        there = (
+            None if self._job.processes is None else self._job.processes.hash_range(self.part, kind, self._job.cancel)
+        )
         return there or hash_range(self._job.source, self.part, kind)
 
     def receipt(self) -> PartReceipt:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from .._plan import PartRange
-from .._transport import AnswerHead, Broken, Exchange, Origin, Phase
+from .._transport import AnswerHead, Exchange, Origin
 from .stages import StageTimes
 
 if TYPE_CHECKING:
@@ -77,6 +77,10 @@ class Hash:
 Ticket = Send | Hash
 
 
+class Untold(Exception):
+    """An error of a worker's that does not pickle: its class's name, and its words."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """An exception on its way home: without frames, which may hold secrets, and do not pickle."""
@@ -93,8 +97,7 @@ class Failure:
         try:
             pickle.loads(pickle.dumps(failure)).error()
         except Exception:  # noqa: BLE001 - whatever a class of somebody else's does when it is pickled
-            # As what a network's failure is: nobody takes it for an answer.
-            return cls(Broken, ("worker", Phase.WAIT, f"{type(error).__name__}: {error}"), {}, None)
+            return cls(Untold, (f"{type(error).__name__}: {error}",), {}, None)
         return failure
 
     def error(self) -> BaseException:

@@ -231,7 +231,7 @@ class ProcessPool:
         """The least busy one's, of the workers and this process, as which None counts; a worker's if it is a tie."""
         with self._changed:
             while True:
-                free = [worker for worker in self._workers.values() if worker.alive and worker.idle]
+                free = [worker for worker in self._workers.values() if worker.idle and self._is_ready(worker)]
                 worker = min(free, key=lambda each: each.busy, default=None)
                 mine = self._here < SHARE * self._lanes_each and (worker is None or worker.busy > self._here)
                 if mine or self._alone():
@@ -245,6 +245,10 @@ class ProcessPool:
                 if cancel is not None and cancel.is_set():
                     raise Cancelled("cancelled on request")
                 self._changed.wait(TICK)
+
+    def _is_ready(self, worker: Worker) -> bool:
+        """It has come up. Until then its lanes would keep tickets waiting that others could take."""
+        return worker.alive and self._beats_of(worker) > 0
 
     def _alone(self) -> bool:
         """No worker is left, and none will come."""
@@ -322,7 +326,7 @@ class ProcessPool:
 
     def _listen(self, worker: Worker, seconds: float) -> None:
         """Ends a worker that gives no sign of life. `seconds`: since the last time."""
-        beats = self._cells[worker.index * self._lanes_each * CELLS + BEAT]
+        beats = self._beats_of(worker)
         if beats != worker.beats:
             worker.beats, worker.silent = beats, 0.0
             return
@@ -332,11 +336,16 @@ class ProcessPool:
             worker.too_silent = True
             worker.process.kill()
 
+    def _beats_of(self, worker: Worker) -> int:
+        return self._cells[worker.index * self._lanes_each * CELLS + BEAT]
+
     def _missing(self) -> list[int]:
         gone = [i for i in range(self._count) if i not in self._workers or not self._workers[i].alive]
         return gone[: self._starts_left]
 
     def _start(self, index: int) -> None:
+        if self._closing:
+            return
         before = self._workers.get(index)
         if before is not None:
             self._bury(before)
@@ -419,7 +428,7 @@ class ProcessPool:
 
     def _end(self, workers: list[Worker]) -> None:
         for worker in workers:
-            worker.control.hang_up()  # it ends at once, whatever it does; all of them at the same time
+            worker.process.kill()  # nothing is under way; and some may not have come up yet
         for worker in workers:
             try:
                 worker.process.wait(GRACE)

@@ -17,12 +17,14 @@ import httpx
 
 from .._plan import PartRange
 from .._source import Source
-from .._transport import BodyStream, Broken, Exchange, as_httpx, as_response, origin_of
+from .._transport import BodyStream, Broken, CancelFlag, Exchange, as_httpx, as_response, origin_of
+from .._transport import Cancelled as TransportCancelled
 from ..ais.tls import Tls
+from ..errors import Cancelled
 from .bandwidth import Bandwidth
 from .hash_range import hash_range
 from .part_body import PartBody
-from .process_messages import Failure, Hash, Outcome, Send
+from .process_messages import Failure, Hash, Outcome, Send, Untold
 from .process_pool import ProcessPool, WorkerDied
 
 _TO_WORKER: Final[tuple[str, ...]] = ("timeout", "fence", "progress")
@@ -85,12 +87,14 @@ class ProcessTransport(httpx.BaseTransport):
             raise _of_httpx(error, request) from error.__cause__
         return as_response(outcome.head, _Replayed(outcome, request))
 
-    def hash_range(self, part: PartRange, kind: str) -> str | None:
-        """A checksum of a part, computed by whose turn it is; None if a worker died of it."""
+    def hash_range(self, part: PartRange, kind: str, cancel: CancelFlag) -> str | None:
+        """A checksum of a part, computed by whose turn it is; None if a worker died of it. Raises `Cancelled`."""
         try:
-            outcome = self.pool.ask(Hash(part, kind), None, None)
+            outcome = self.pool.ask(Hash(part, kind), None, cancel)
         except WorkerDied:
             return None
+        except TransportCancelled as error:
+            raise Cancelled(f"part {part.number} was not hashed: {error}") from error
         if outcome is None:
             try:
                 return hash_range(self._source, part, kind)
@@ -130,4 +134,6 @@ class _Replayed(httpx.SyncByteStream):
 
 
 def _of_httpx(error: BaseException, request: httpx.Request) -> BaseException:
+    if isinstance(error, Untold):
+        return httpx.ReadError(str(error), request=request)  # nobody takes it for an answer
     return as_httpx(error, request) if isinstance(error, Broken) else error

@@ -7,9 +7,9 @@ import os
 
 def shared_memory(size: int) -> int:
     """A descriptor of so many zeros; whoever calls closes it."""
-    if hasattr(os, "memfd_create"):
+    try:
         memory = os.memfd_create("fastmpu")
-    else:
+    except (AttributeError, OSError):  # not Linux; or a kernel, or a sandbox, that does not have it
         import tempfile  # here, not above: a worker process, which never gets here, starts sooner
 
         with tempfile.TemporaryFile() as file:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import threading
@@ -50,6 +52,21 @@ line = Bandwidth(1_000_000, int(sys.argv[1]))
 for _ in range(500):
     line.take(1000, 1000.0)
 """
+
+
+def test_where_memory_without_a_name_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in some sandboxes: a file that has no name any more does as well."""
+
+    def refused(name: str) -> int:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "memfd_create", refused)
+    line = Bandwidth(1e6)
+    try:
+        assert line.take(1000, 5.0) <= 0.0
+        assert "deleted" in os.readlink(f"/proc/self/fd/{line.fileno}")
+    finally:
+        line.close()
 
 
 def test_threads_and_processes_share_one_limit() -> None:

@@ -16,7 +16,9 @@ import pytest
 import fastmpu
 from fastmpu import mock
 from fastmpu._upload.job_log import open_journal
-from fastmpu._upload.journal import Journal
+from fastmpu._upload.journal import journal_path, opening
+from fastmpu._upload.object_lock import ObjectLock
+from fastmpu.errors import UploadInProgressError
 
 KiB = 1 << 10
 JOBS = 6
@@ -136,11 +138,37 @@ def test_somebody_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert states(path) == ["done"]
 
 
+def test_a_forked_child_keeps_no_lock(tmp_path: Path) -> None:
+    """It has a copy of every descriptor of its parent's, and lives on."""
+    path = tmp_path / "journal.sqlite3"
+    lock = ObjectLock(tmp_path / "locks", "cluster", "uri")
+    with opening(path):
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:  # a branch of this test that must not end as one
+            os.close(writer)
+            lock.release()  # its parent's
+            os.read(reader, 1)
+            os._exit(0)
+        os.close(reader)
+    try:
+        with opening(path):
+            pass
+        with pytest.raises(UploadInProgressError):
+            ObjectLock(tmp_path / "locks", "cluster", "uri")
+        lock.release()
+        ObjectLock(tmp_path / "locks", "cluster", "uri").release()
+    finally:
+        os.close(writer)
+        os.waitpid(child, 0)
+
+
 def test_it_is_for_its_user_alone(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "journal.sqlite3"
     link = tmp_path / "link.sqlite3"
     link.symlink_to(path)
     open_journal(path).close()
     path.unlink()
-    Journal(link).close()
+    open_journal(journal_path(str(link))).close()
+    assert not Path(f"{link}.lock").exists()
     assert [each.stat().st_mode & 0o777 for each in (path.parent, path)] == [0o700, 0o600]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,21 @@ def send(obj: fastmpu.Object, source: Path, **options: Any) -> fastmpu.Receipt:
     return obj.upload(source, **{**given, **options})
 
 
+def children() -> list[int]:
+    found: list[int] = []
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def wait_until_it_is_up(pool: process_pool.ProcessPool) -> None:
+    end = time.monotonic() + 10
+    while not any(pool._is_ready(worker) for worker in list(pool._workers.values())):
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"part_checksum": "sha256"}, {"checksum": "xxhash"}, {"max_bandwidth": "40MB"}]
 )
@@ -84,22 +101,63 @@ def test_both_send(
 
 
 def test_nothing_waits_for_the_start(
-    obj: fastmpu.Object, source: Path, cluster: mock.Cluster, monkeypatch: pytest.MonkeyPatch, here: list[int]
+    obj: fastmpu.Object, source: Path, monkeypatch: pytest.MonkeyPatch, here: list[int]
 ) -> None:
-    """A worker that takes its time to come is not missed; nobody has more to do than his share meanwhile."""
-    started = process_pool.ProcessPool._started
-
-    def late(pool: process_pool.ProcessPool, index: int) -> process_pool.Worker:
-        while len(here) < 16:
-            time.sleep(0.001)
-        return started(pool, index)
-
-    monkeypatch.setattr(process_pool.ProcessPool, "_started", late)
-    with cluster.faults.add("late_response", **{**SLOW, "ms": 10}):
-        send(obj, source)
+    """A worker that does not come up is not missed, nor waited for at the end; nobody does more than his share."""
+    monkeypatch.setattr(process_pool, "_BOOT", "import time; time.sleep(60)")
+    began = time.monotonic()
+    receipt = send(obj, source)
+    assert time.monotonic() - began < 10
+    assert receipt.verified == "head"
     assert obj.get_reader().read_all() == DATA
-    assert len(here) >= 16
+    assert len(here) == 32
     assert max(here) == 2
+
+
+def test_the_checksum_of_a_part_that_was_begun_here_and_stored_by_a_worker(
+    cluster: mock.Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This process has hashed a beginning of it, when the target refuses; a worker sends it, and dies before it can
+    tell. The part is there, and its checksum is that of all of it."""
+    data = random.Random(28).randbytes(40 * MiB)
+    path = tmp_path / "large.bin"
+    path.write_bytes(data)
+    attempts: list[bool] = []  # of part 1: whether by a worker
+    take = process_pool.ProcessPool._take
+
+    def turns(pool: process_pool.ProcessPool, cancel: Any) -> Any:
+        """This process's, then a worker's, then this one's."""
+        attempts.append(len(attempts) == 1)
+        if attempts[-1]:
+            cluster.faults.add("late_response", ms=60_000, op="part", part=2)
+            wait_until_it_is_up(pool)
+            with monkeypatch.context() as workers_only:
+                workers_only.setattr(process_pool, "SHARE", 0)
+                return take(pool, cancel)
+        with pool._changed:
+            pool._here += 1
+        return None
+
+    def strike() -> None:
+        end = time.monotonic() + 10
+        while not cluster.truth.attempts(op="part", part=2, outcome="stored") and time.monotonic() < end:
+            time.sleep(0.005)
+        for pid in children():
+            os.kill(pid, signal.SIGKILL)
+
+    cluster.faults.add("early_status", code=503, op="part", part=2)
+    with fastmpu.Client(cluster.endpoint, timeouts=fastmpu.Timeouts(fence=0.2)) as client:
+        obj = client.bucket("bucket").create().object("o")
+        monkeypatch.setattr(process_pool.ProcessPool, "_take", turns)
+        striker = threading.Thread(target=strike)
+        striker.start()
+        options: Any = {"part_size": "20MiB", "max_concurrency": 2, "retry": fastmpu.RetryPolicy(base=0.0)}
+        receipt = send(obj, path, **options)
+        striker.join()
+        assert obj.get_reader().read_all() == data
+    assert attempts == [False, True, False]  # and no more: nobody took the object for another one
+    assert (receipt.probes, receipt.restarts, receipt.verified) == (1, 0, "head")
+    assert cluster.truth.violations() == []
 
 
 def test_who_is_least_busy_has_the_next_turn(source: Path) -> None:
@@ -107,8 +165,7 @@ def test_who_is_least_busy_has_the_next_turn(source: Path) -> None:
     with resolve(source) as data:
         pool = process_pool.ProcessPool(data, None, 1, 4)
         try:
-            with pool._changed:
-                assert pool._changed.wait_for(lambda: len(pool._workers) == 1, 10)
+            wait_until_it_is_up(pool)
             taken = [pool._take(None) for _ in range(4)]
             assert [lane is None for lane in taken] == [False, True, False, True]
             fifth: list[object] = []
@@ -133,8 +190,7 @@ def test_a_wait_for_a_turn_can_be_cancelled(source: Path) -> None:
     with resolve(source) as data:
         pool = process_pool.ProcessPool(data, None, 1, 2)
         try:
-            with pool._changed:
-                assert pool._changed.wait_for(lambda: len(pool._workers) == 1, 10)
+            wait_until_it_is_up(pool)
             lane, mine = pool._take(None), pool._take(None)
             assert lane is not None
             assert mine is None
@@ -174,16 +230,9 @@ def test_the_worker_dies_and_this_process_goes_on(
 
     def reap() -> None:
         while not stop.wait(0.01):
-            for task in Path("/proc/self/task").iterdir():
-                try:
-                    pids = (task / "children").read_text().split()
-                except (FileNotFoundError, ProcessLookupError):
-                    continue
-                for pid in pids:
-                    try:
-                        os.kill(int(pid), 9)
-                    except ProcessLookupError:
-                        continue
+            for pid in children():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     reaper = threading.Thread(target=reap)
     reaper.start()
