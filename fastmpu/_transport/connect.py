@@ -26,6 +26,9 @@ DEAD_PEER_SECONDS: Final = 120.0
 _KEEPALIVE_SECONDS: Final = {"TCP_KEEPIDLE": 10, "TCP_KEEPALIVE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 
 
+PORTS: Final = {"http": 80, "https": 443}
+
+
 class Origin(NamedTuple):
     """Where a connection leads (RFC 9110, section 4.3.1). `host` is ASCII, IPv6 without brackets."""
 

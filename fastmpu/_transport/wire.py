@@ -13,7 +13,7 @@ from time import monotonic
 import h11
 
 from .body import Body, StreamBody
-from .connect import NoTls, Origin
+from .connect import PORTS, NoTls, Origin
 from .connection import Connection
 from .exchange import Exchange, Limits, Phase, Stalled
 from .head import AnswerHead
@@ -23,24 +23,22 @@ from .sealed import SECRET_NAMES, SealedFields
 
 
 class WireRequest:
-    """What is to be sent. `target`: as it goes out; `host`: for a request without that field. A body that is no `Body`
-    comes with its length, or its Transfer-Encoding, among the fields."""
+    """What is to be sent. `target`: as it goes out. A body that is no `Body` comes with its length, or its
+    Transfer-Encoding, among the fields."""
 
-    __slots__ = ("body", "fields", "host", "method", "origin", "target")
+    __slots__ = ("body", "fields", "method", "origin", "target")
 
     def __init__(
         self,
         origin: Origin,
         method: str,
         target: bytes,
-        host: bytes,
         fields: list[tuple[bytes, bytes]],
         body: Body | Iterable[bytes],
     ):
         self.origin = origin
         self.method = method
         self.target = target
-        self.host = host
         self.fields = fields
         self.body = body
 
@@ -154,7 +152,7 @@ def _prepare(request: WireRequest) -> tuple[RequestHead, Body | Iterable[bytes]]
     if len(lengths) > 1 or (lengths and b"transfer-encoding" in names):
         raise h11.LocalProtocolError("a request has one Content-Length or one Transfer-Encoding, not both")
     if b"host" not in names:
-        fields.insert(0, (b"Host", request.host))
+        fields.insert(0, (b"Host", _host(request.origin)))
     if b"accept-encoding" not in names:
         fields.append((b"Accept-Encoding", b"identity"))
     body = _body(request.body, lengths[0] if lengths else None, b"transfer-encoding" in names)
@@ -178,6 +176,12 @@ def _body(body: Body | Iterable[bytes], length: bytes | None, chunked: bool) -> 
     if any(body):
         raise h11.LocalProtocolError("the request has a body, but neither Content-Length nor Transfer-Encoding")
     return StreamBody((), 0)
+
+
+def _host(origin: Origin) -> bytes:
+    """As in the address, without the scheme's own port (RFC 9110, section 7.2)."""
+    text = str(origin)
+    return (text.rpartition(":")[0] if origin.port == PORTS[origin.scheme] else text).encode()
 
 
 def _broken(error: Exception, phase: Phase, origin: Origin, hide: Callable[[str], str]) -> Broken:

@@ -13,13 +13,12 @@ import h11
 import httpx
 
 from .body import Body, WithheldBody
-from .connect import DEAD_PEER_SECONDS, Connect, Connector, NoTls, Origin
+from .connect import DEAD_PEER_SECONDS, PORTS, Connect, Connector, NoTls, Origin
 from .exchange import Exchange, Limits, Phase, Stalled
 from .head import AnswerHead
 from .pool import IDLE_SECONDS, MAX_IDLE, ConnectionPool
 from .wire import Answer, Broken, Wire, WireRequest
 
-_PORTS: Final = {"http": 80, "https": 443}
 # What a clock, and what the network, becomes in each phase. What a body raises stays what it is.
 _CLOCKS: Final[dict[Phase | None, type[httpx.TimeoutException]]] = {
     Phase.CONNECT: httpx.ConnectTimeout,
@@ -94,7 +93,6 @@ class ZeroCopyTransport(httpx.BaseTransport):
             origin_of(request.url),
             request.method,
             request.extensions.get("target", request.url.raw_path),
-            request.url.netloc,
             request.headers.raw,
             _body(request),
         )
@@ -135,9 +133,9 @@ class _AnswerStream(httpx.SyncByteStream):
 
 def origin_of(url: httpx.URL) -> Origin:
     """Raises httpx.UnsupportedProtocol."""
-    if url.scheme not in _PORTS or not url.host:
+    if url.scheme not in PORTS or not url.host:
         raise httpx.UnsupportedProtocol(f"cannot send to {url.scheme}://{url.host}: http and https only")
-    return Origin(url.scheme, url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme])
+    return Origin(url.scheme, url.raw_host.decode("ascii"), url.port or PORTS[url.scheme])
 
 
 def as_response(head: AnswerHead, stream: httpx.SyncByteStream) -> httpx.Response:

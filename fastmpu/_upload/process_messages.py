@@ -61,7 +61,6 @@ class Send:
     origin: Origin
     method: str
     target: bytes
-    host: bytes
     fields: list[tuple[bytes, bytes]] = field(repr=False)
     limits: dict[str, Any]
 

@@ -67,7 +67,6 @@ class ProcessTransport(httpx.BaseTransport):
             origin_of(request.url),
             request.method,
             told["target"],
-            request.url.netloc,
             request.headers.raw,
             limits,
         )

@@ -133,7 +133,7 @@ class Lane:
                 raise self._wire.error()
             if ticket.part.offset + ticket.part.length > self._source.size:
                 raise SourceChangedError(f"{self._source.name!r} changed while it was uploaded: it was truncated")
-            request = WireRequest(ticket.origin, ticket.method, ticket.target, ticket.host, ticket.fields, body)
+            request = WireRequest(ticket.origin, ticket.method, ticket.target, ticket.fields, body)
             answer = self._wire.send(request, Limits.of({**ticket.limits, "cancel": cancel}), record)
             head = answer.head._replace(reader=None)
             content = b"".join(_some(answer, self._longest))

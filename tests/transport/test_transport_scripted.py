@@ -217,6 +217,25 @@ def test_what_could_be_read_in_two_ways_is_refused_before_anything_is_sent(
     assert connect.streams == []
 
 
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://target", b"target"),
+        ("http://target:80", b"target"),
+        ("https://target:443", b"target"),
+        ("https://target:80", b"target:80"),
+        ("http://[::1]", b"[::1]"),
+        ("http://[::1]:8080", b"[::1]:8080"),
+    ],
+)
+def test_a_host_has_the_port_only_if_it_is_not_the_schemes_own(url: str, host: bytes) -> None:
+    """RFC 9110, section 7.2."""
+    connect = ScriptedStream.connector([OK])
+    with ZeroCopyTransport(connect=connect) as transport:
+        transport.handle_request(httpx.Request("GET", url, headers=[("X", "y")], stream=stream_of(BufferBody(b""))))
+    assert host == connect.streams[0].wire.partition(b"Host: ")[2].partition(b"\r\n")[0]
+
+
 def test_other_schemes_and_asynchronous_streams_are_refused() -> None:
     class Async(httpx.AsyncByteStream):
         pass

@@ -522,7 +522,7 @@ def test_starts_are_counted(source: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(sys, "executable", "/bin/false")
     pool = process_pool.ProcessPool(data := resolve(source), None, 2, 2)
     try:
-        until(lambda: pool._starts_left == 0)
+        until(pool._alone)
         with pool._changed:
             pool._starts_left = 1
             assert len(pool._missing()) == 1
