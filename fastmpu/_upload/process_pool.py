@@ -10,7 +10,7 @@ that: paths to import from, descriptors, settings. No argument and no variable o
 Threads: "fastmpu-processes", one, starts and ends all workers: the kernel ties "end with your parent" to the *thread*
 that started a process, and this one lives as long as the pool. Every 25 ms, while something is under way, it carries
 `handed` from the shared memory to the parent's Exchange, and the cancel flag the other way. The threads that send parts
-take a lane, talk to their worker over it, and give it back. `_changed` guards all fields; nothing is sent, started or
+take a lane, talk to their worker over it, and give it back. `_lock` guards all fields; nothing is sent, started or
 waited for under it.
 
 A worker that is gone takes its parts along: whoever waits for it reads EOF at once. Another one is started in its
@@ -157,7 +157,8 @@ class ProcessPool:
         self._memory = shared_memory(self._count * self._lanes_each * CELLS_BYTES)
         self._map = mmap.mmap(self._memory, 0)
         self._cells = memoryview(self._map).cast("Q")
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # taken as it is, for the reason in ais/ledger.py
+        self._changed = threading.Condition(self._lock)
         self._workers: dict[int, Worker] = {}
         self._taken: set[Lane] = set()
         self._here = 0  # tickets that this process does itself
@@ -172,7 +173,7 @@ class ProcessPool:
     @property
     def pids(self) -> list[int]:
         """Of the workers that live, as far as is known."""
-        with self._changed:
+        with self._lock:
             return [worker.process.pid for worker in self._workers.values() if worker.alive]
 
     def ask(
@@ -191,7 +192,7 @@ class ProcessPool:
             try:
                 for cell in (HANDED, TAKEN, CANCEL):
                     self._cells[lane.first + cell] = 0
-                with self._changed:
+                with self._lock:
                     lane.under_way = UnderWay(record, cancel, fence)
                     self._changed.notify_all()
                 lane.channel.send(ticket)
@@ -214,13 +215,13 @@ class ProcessPool:
 
     def done_here(self) -> None:
         """What `ask` has left to this process has ended."""
-        with self._changed:
+        with self._lock:
             self._here -= 1
             self._changed.notify_all()
 
     def close(self) -> None:
         """End the workers, and wait until they have gone. Twice is fine."""
-        with self._changed:
+        with self._lock:
             self._closing = True
             self._changed.notify_all()
         self._thread.join()
@@ -229,7 +230,7 @@ class ProcessPool:
 
     def _take(self, cancel: CancelFlag | None) -> Lane | None:
         """The least busy one's, of the workers and this process, as which None counts; a worker's if it is a tie."""
-        with self._changed:
+        with self._lock:
             while True:
                 free = [worker for worker in self._workers.values() if worker.idle and self._is_ready(worker)]
                 worker = min(free, key=lambda each: each.busy, default=None)
@@ -256,7 +257,7 @@ class ProcessPool:
 
     def _give_back(self, lane: Lane, *, alive: bool) -> None:
         """Without an answer its worker counts as dead: the thread ends it for certain, and starts another."""
-        with self._changed:
+        with self._lock:
             lane.under_way = None
             self._taken.discard(lane)
             lane.worker.busy -= 1
@@ -276,7 +277,7 @@ class ProcessPool:
         looked = time.monotonic()
         try:
             while True:
-                with self._changed:
+                with self._lock:
                     if self._closing:
                         return
                     wanted = self._missing()
@@ -285,7 +286,7 @@ class ProcessPool:
                         self._changed.wait(pause)
                 for index in wanted:
                     self._start(index)
-                with self._changed:
+                with self._lock:
                     under_way, workers = list(self._taken), list(self._workers.values())
                     tell = self._alone() and not (self._told or self._closing)
                     self._told |= tell
@@ -299,7 +300,7 @@ class ProcessPool:
                     if worker.alive and worker.process.poll() is not None:
                         self._bury(worker)
         finally:
-            with self._changed:
+            with self._lock:
                 self._closing = True
                 workers = list(self._workers.values())
                 self._changed.notify_all()
@@ -312,7 +313,7 @@ class ProcessPool:
             return
         stop = ticket.cancel is not None and ticket.give_up_at is None and _is_set(ticket.cancel)
         now = time.monotonic()
-        with self._changed:
+        with self._lock:
             if lane.under_way is not ticket:
                 return  # it came back meanwhile, and the cells are another ticket's
             if ticket.record is not None:
@@ -349,7 +350,7 @@ class ProcessPool:
         before = self._workers.get(index)
         if before is not None:
             self._bury(before)
-            with self._changed:
+            with self._lock:
                 # Its cells are used again only when all who waited for it have read there what it had begun with.
                 self._changed.wait_for(lambda: not before.busy or self._closing)
                 if self._closing:
@@ -358,11 +359,11 @@ class ProcessPool:
             worker = self._started(index)
         except (OSError, EOFError) as error:
             _log.warning("a worker process could not be started: %s", error)
-            with self._changed:
+            with self._lock:
                 self._starts_left -= 1
                 self._changed.notify_all()
             return
-        with self._changed:
+        with self._lock:
             self._starts_left -= 1
             self._workers[index] = worker
             self._changed.notify_all()
@@ -413,7 +414,7 @@ class ProcessPool:
 
     def _bury(self, worker: Worker) -> None:
         """End it, and let go of what led to it. Lanes under way see it, and are closed as they come back."""
-        with self._changed:
+        with self._lock:
             worker.alive = False
             idle, worker.idle = worker.idle, []
             waiting = [lane for lane in self._taken if lane.worker is worker]
@@ -435,7 +436,7 @@ class ProcessPool:
             except subprocess.TimeoutExpired:
                 _log.warning("worker process %d did not end and is killed", worker.process.pid)
             self._bury(worker)
-        with self._changed:
+        with self._lock:
             left = list(self._taken)
         for lane in left:
             lane.channel.hang_up()

@@ -1,6 +1,6 @@
 """The one owner of an upload's state and of its parts' states.
 
-Any thread; one lock (`_changed`, a condition), which is never held during a request. Every change is a move of the
+Any thread; one lock, which is never held during a request. Every change is a move of the
 tables in states.py; what a caller asks for at the wrong time is refused with an error that names the state, what we do
 wrong ourselves is an IllegalMoveError.
 """
@@ -21,13 +21,16 @@ class Ledger:
     def __init__(self, uri: str):
         self.uri = uri
         self.upload_id: str | None = None
-        self._changed = threading.Condition()
+        # Taken as it is, not by the condition: entering that is Python, and an interrupt in the middle would keep it.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._senders: dict[int, int] = {}  # part number -> thread of its last attempt
         self._state = UploadState.NEW
         self._parts: dict[int, PartState] = {}
         self._acknowledged: list[int] = []
 
     def __repr__(self) -> str:
-        with self._changed:
+        with self._lock:
             sending = self._numbers(PartState.SENDING)
             unknown = self._numbers(PartState.UNKNOWN)
             doubt = f", {len(unknown)} unknown" if unknown else ""
@@ -36,30 +39,30 @@ class Ledger:
 
     @property
     def state(self) -> UploadState:
-        with self._changed:
+        with self._lock:
             return self._state
 
     @property
     def acknowledged(self) -> list[int]:
         """Part numbers in the order of their acknowledgement."""
-        with self._changed:
+        with self._lock:
             return list(self._acknowledged)
 
     def unknown(self) -> list[int]:
         """Parts whose fate only a gap probe can tell."""
-        with self._changed:
+        with self._lock:
             return self._numbers(PartState.UNKNOWN)
 
     # --- the upload ---------------------------------------------------------------------------------------------------
 
     def created(self, upload_id: str) -> None:
-        with self._changed:
+        with self._lock:
             self._move(UploadEvent.CREATE)
             self.upload_id = upload_id
 
     def taken_over(self, upload_id: str, stored: Iterable[int], begun: Iterable[int]) -> None:
         """An upload of an earlier job goes on: these parts are stored, and of those nobody knows."""
-        with self._changed:
+        with self._lock:
             self._move(UploadEvent.TAKE_OVER)
             self.upload_id = upload_id
         for number in stored:
@@ -69,16 +72,16 @@ class Ledger:
 
     def need(self, state: UploadState, step: str) -> None:
         """UploadStateError unless the upload is in `state`."""
-        with self._changed:
+        with self._lock:
             self._need(state, step)
 
     def apply(self, event: UploadEvent) -> None:
-        with self._changed:
+        with self._lock:
             self._move(event)
 
     def begin_complete(self) -> list[int]:
         """The numbers to complete with, 1..n. UploadStateError while one is in flight, unknown or missing."""
-        with self._changed:
+        with self._lock:
             self._need(UploadState.OPEN, "complete")
             for doubtful in (PartState.SENDING, PartState.UNKNOWN):
                 if numbers := self._numbers(doubtful):
@@ -92,7 +95,7 @@ class Ledger:
 
     def begin_abort(self) -> bool:
         """Whether an abort is to be sent; waits until no part is in flight."""
-        with self._changed:
+        with self._lock:
             if self._state in (UploadState.COMPLETED, UploadState.COMPLETING, UploadState.DISCARDING):
                 raise self._wrong(f"it is {self._state.value}: it cannot be aborted, delete the object instead")
             if self._state is UploadState.UNCONFIRMED:
@@ -103,6 +106,10 @@ class Ledger:
             if self.upload_id is None:
                 self._move(UploadEvent.GONE)
                 return False
+            for number in self._numbers(PartState.SENDING):
+                # This thread's own attempt has ended: an interrupt came before that could be noted.
+                if self._senders[number] == threading.get_ident():
+                    self._parts[number] = move(PART_MOVES, PartState.SENDING, PartEvent.UNANSWERED)
             try:
                 self._changed.wait_for(lambda: not self._numbers(PartState.SENDING))
             except BaseException:  # Ctrl-C: nothing was sent, and the abort can be tried again
@@ -112,7 +119,7 @@ class Ledger:
 
     def begin_discard(self) -> None:
         """An abort after a complete without an answer is to be sent."""
-        with self._changed:
+        with self._lock:
             self._need(UploadState.UNCONFIRMED, "discard")
             self._move(UploadEvent.ABORT)
 
@@ -122,7 +129,7 @@ class Ledger:
         """An attempt of a part begins. PartRepeatedError, before any byte, unless the part is to be sent (protocol
         H1).
         """
-        with self._changed:
+        with self._lock:
             self._need(UploadState.OPEN, f"put part {number}")
             state = self._parts.get(number, PartState.PLANNED)
             if PartEvent.START not in PART_MOVES[state]:
@@ -132,11 +139,12 @@ class Ledger:
                     part_number=number,
                     **self.names(),
                 )
+            self._senders[number] = threading.get_ident()
             self._parts[number] = move(PART_MOVES, state, PartEvent.START)
 
     def end(self, number: int, event: PartEvent) -> None:
         """An attempt has ended, or a probe has told how."""
-        with self._changed:
+        with self._lock:
             self._parts[number] = move(PART_MOVES, self._parts.get(number, PartState.PLANNED), event)
             if self._parts[number] is PartState.ACKNOWLEDGED:
                 self._acknowledged.append(number)

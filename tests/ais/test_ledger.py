@@ -205,7 +205,9 @@ def test_nothing_starts_once_an_abort_has_begun(ledger: Ledger) -> None:
 
 def test_an_interrupted_abort_can_be_tried_again(ledger: Ledger) -> None:
     """Ctrl-C while it waits for a part: the upload is not left between two states."""
-    ledger.start(1)
+    sender = threading.Thread(target=ledger.start, args=(1,))
+    sender.start()
+    sender.join()
     timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
@@ -213,6 +215,13 @@ def test_an_interrupted_abort_can_be_tried_again(ledger: Ledger) -> None:
     timer.join()
     ledger.end(1, PartEvent.REFUSED)
     assert ledger.begin_abort()
+
+
+def test_an_attempt_of_the_aborting_thread_itself_has_ended(ledger: Ledger) -> None:
+    """An interrupt came before that could be noted, and nobody else will: what became of it is not known."""
+    ledger.start(1)
+    assert ledger.begin_abort()
+    assert ledger.unknown() == [1]
 
 
 def test_before_create_there_is_nothing_to_abort() -> None:

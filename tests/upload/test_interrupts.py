@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import _thread
+import itertools
 import random
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 from interposer import Interposer, meanwhile, within_body
@@ -135,3 +139,50 @@ def test_a_signal_ends_the_process_and_aborts_the_upload(
     assert errors.strip().endswith("KeyboardInterrupt")
     assert cluster.stored_bytes == 0
     assert not obj.exists()
+
+
+class _Interrupt:
+    """A trace function (sys.settrace) that interrupts at the `at`-th line, or return, of these files in this thread."""
+
+    FILES = ("ais/ledger.py", "ais/multipart.py", "_upload/part_task.py", "_upload/parts_run.py")
+
+    def __init__(self, at: int):
+        self._left = at
+        self.where = ""
+
+    def __call__(self, frame: FrameType, event: str, argument: object) -> Callable[..., Any] | None:
+        return self._step if frame.f_code.co_filename.endswith(self.FILES) else None
+
+    def _step(self, frame: FrameType, event: str, argument: object) -> Callable[..., Any]:
+        self._left -= event in ("line", "return")
+        if self._left == 0 and not self.where:
+            self.where = f"{frame.f_code.co_filename}:{frame.f_lineno} ({event})"
+            raise KeyboardInterrupt
+        return self._step
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_interrupt_at_any_line(cluster: mock.Cluster, engine: str) -> None:
+    """Also where a part's state is just being noted: it ends, whatever the line, as what it is, and no part is sent
+    twice. A part that nobody was left to end kept its own thread's abort waiting for ever."""
+    before = sys.gettrace()
+    with fastmpu.Client(cluster.endpoint) as client:
+        bucket = client.bucket("bucket").create()
+        for number in itertools.count(1):
+            target = bucket.object(f"o{number}")
+            interrupt = _Interrupt(number)
+            sys.settrace(interrupt)
+            try:
+                receipt = target.upload(
+                    DATA[:30_000], part_size=10_000, engine=engine, max_concurrency=2, journal="off"
+                )
+            except KeyboardInterrupt:
+                continue
+            finally:
+                sys.settrace(before)
+            assert not interrupt.where, f"an interrupt was swallowed: {interrupt.where}"
+            assert receipt.verified == "head"
+            break
+        assert number > 200
+    assert cluster.truth.wait_until_quiet()
+    assert not [each for each in cluster.truth.violations() if "twice" in each or "destroyed" in each]

@@ -45,7 +45,7 @@ def obj(cluster: mock.Cluster) -> Iterator[fastmpu.Object]:
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many tickets this process did itself at one time, each time it began with one."""
+    """How many tickets this process was doing itself, each time it began with one."""
     seen: list[int] = []
     take = process_pool.ProcessPool._take
 
@@ -84,9 +84,21 @@ def wait_until_it_is_up(pool: process_pool.ProcessPool) -> None:
     "options", [{}, {"part_checksum": "sha256"}, {"checksum": "xxhash"}, {"max_bandwidth": "40MB"}]
 )
 def test_both_send(
-    obj: fastmpu.Object, source: Path, cluster: mock.Cluster, here: list[int], options: dict[str, Any]
+    obj: fastmpu.Object,
+    source: Path,
+    cluster: mock.Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+    here: list[int],
+    options: dict[str, Any],
 ) -> None:
     """Each its share, at the same time; the receipt does not tell them apart."""
+    ask = process_pool.ProcessPool.ask
+
+    def once_it_is_up(pool: process_pool.ProcessPool, *ticket: Any) -> Any:
+        wait_until_it_is_up(pool)
+        return ask(pool, *ticket)
+
+    monkeypatch.setattr(process_pool.ProcessPool, "ask", once_it_is_up)
     with cluster.faults.add("late_response", **SLOW):
         receipt = send(obj, source, **options)
     assert obj.get_reader().read_all() == DATA
@@ -257,8 +269,11 @@ def test_one_request_at_a_time_needs_no_worker(obj: fastmpu.Object, source: Path
 
 def test_a_worker_starts_without_what_it_does_not_need() -> None:
     """Its start is what short uploads feel (docs/decisions/2026-11-23-shared-work.md)."""
+    # Coverage, which measures this very process, brings some of them along.
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("COV_", "COVERAGE_"))}
     program = "import sys, fastmpu._upload.process_worker; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    done = subprocess.run([sys.executable, "-c", program], env=plain, capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
     assert "fastmpu._transport.wire" in loaded
     assert not {"httpx", "ssl", "_hashlib", "importlib.metadata", "argparse", "sqlite3", "tempfile"}.intersection(
         loaded
