@@ -173,12 +173,19 @@ def test_cancelled_while_waiting_for_another_try(
 ) -> None:
     """A wait of up to ten minutes is cut short, and no other try is made."""
     event = threading.Event()
-    tap.on(step, refuse(503, message="later"))
-    timer = threading.Timer(0.1, event.set)
-    timer.start()
+    timers: list[threading.Timer] = []
+    refused = refuse(503, message="later")
+
+    def refused_and_cancelled_soon(request: httpx.Request, forward: Forward) -> httpx.Response:
+        timers.append(threading.Timer(0.1, event.set))
+        timers[-1].start()
+        return refused(request, forward)
+
+    tap.on(step, refused_and_cancelled_soon)
     with soon(), pytest.raises(Cancelled):
         send(obj, engine, cancel=event, retry=PATIENT, part_size=100_000 if step == "put" else 10_000)
-    timer.join()
+    for timer in timers:
+        timer.join()
     assert tap.count("complete") == 0
     assert tap.count("abort") == (1 if step in ("part", "locate") else 0)
 

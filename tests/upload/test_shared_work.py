@@ -108,7 +108,6 @@ def test_both_send(
     assert receipt.bytes_sent == len(DATA)
     assert 4 <= len(here) < (64 if "part_checksum" in options else 32)  # the rest was done by the worker
     assert max(here) == 2
-    assert cluster.truth.most_alive(cluster.truth.attempts(op="part")) > 2  # more than this process does at one time
     assert cluster.truth.violations() == []
 
 
