@@ -127,6 +127,12 @@ def gone(pid: int) -> bool:
         return True
 
 
+def stopped(pid: int) -> bool:
+    """All its threads: a busy machine lets some run on for a while."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
+
+
 class Aside:
     """`act` in a thread beside the upload, as soon as `when` says so."""
 
@@ -486,6 +492,7 @@ def test_a_ticket_that_was_not_begun_goes_to_another_worker(source: Path) -> Non
         (first,) = until(lambda: pool.pids)
         until(lambda: pool._is_ready(pool._workers[0]))
         os.kill(first, signal.SIGSTOP)
+        until(lambda: stopped(first))
         ticket = Hash(fastmpu.PartRange(1, 0, SIZE), "sha256")
         with Aside(lambda: pool._taken, lambda _: kill([first])):
             outcome = pool.ask(ticket, None, None)
@@ -508,7 +515,7 @@ def test_no_worker_can_be_started(
 ) -> None:
     """It is said, once, and this process sends it all, several requests at a time."""
     monkeypatch.setattr(sys, "executable", program)
-    with cluster.faults.add("late_response", ms=100, op="part", times="always"):
+    with cluster.faults.add("latency", ms=100, op="part", times="always"):
         receipt = send(obj, source, part_checksum="sha256")
     assert (receipt.engine, receipt.verified, receipt.restarts) == ("process", "head", 0)
     assert obj.get_reader().read_all() == DATA
