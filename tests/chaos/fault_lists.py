@@ -66,7 +66,7 @@ BODY = """
 ! gateway_502(byte=30000, ms=600)
 ! gateway_502(byte=end, ms=600)
 ! gateway_504(byte=end, ms=600)
-! refuse(ms=20)
+! refuse(ms=5)
   refuse(ms=forever)
   syn_drop(ms=100)
 ! restart_target(keep_state=false, when=before)
