@@ -1,8 +1,8 @@
 """The one owner of an upload's state and of its parts' states.
 
-Any thread; one lock, which is never held during a request. Every change is a move of the
-tables in states.py; what a caller asks for at the wrong time is refused with an error that names the state, what we do
-wrong ourselves is an IllegalMoveError.
+Any thread; one lock, which is never held during a request. Every change is a move of the tables in states.py; what a
+caller asks for at the wrong time is refused with an error that names the state, what we do wrong ourselves is an
+IllegalMoveError.
 """
 
 from __future__ import annotations
@@ -106,11 +106,11 @@ class Ledger:
             if self.upload_id is None:
                 self._move(UploadEvent.GONE)
                 return False
-            for number in self._numbers(PartState.SENDING):
-                # This thread's own attempt has ended: an interrupt came before that could be noted.
-                if self._senders[number] == threading.get_ident():
-                    self._parts[number] = move(PART_MOVES, PartState.SENDING, PartEvent.UNANSWERED)
             try:
+                for number in self._numbers(PartState.SENDING):
+                    # This thread's own attempt has ended: an interrupt came before that could be noted.
+                    if self._senders[number] == threading.get_ident():
+                        self._parts[number] = move(PART_MOVES, PartState.SENDING, PartEvent.UNANSWERED)
                 self._changed.wait_for(lambda: not self._numbers(PartState.SENDING))
             except BaseException:  # Ctrl-C: nothing was sent, and the abort can be tried again
                 self._move(UploadEvent.REFUSED)
