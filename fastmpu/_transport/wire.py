@@ -71,7 +71,7 @@ class Answer:
     def __init__(self, head: AnswerHead, content: bytes | None, pool: ConnectionPool, connection: Connection):
         self.head = head
         self.content = content
-        """The body, if it came along with the head; then there is nothing to read, or to close."""
+        """The body, if it came along with the head; then there is no connection to wait for, or to close."""
         self._pool = pool
         self._connection = connection if content is None else None
 
@@ -81,6 +81,9 @@ class Answer:
 
     def read(self) -> Iterator[bytes]:
         """The body as it comes, once. Raises `Broken`, `Cancelled`."""
+        if self.content is not None:
+            yield self.content
+            return
         connection = self._connection
         assert connection is not None, "the answer is closed, or was read"
         try:

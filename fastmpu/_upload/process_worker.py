@@ -147,9 +147,6 @@ class Lane:
 def _some(answer: Answer, longest: int) -> Iterator[bytes]:
     """The answer's body, or so much of it that the parent sees that it is too large."""
     taken = 0
-    if answer.content is not None:
-        yield answer.content
-        return
     try:
         for piece in answer.read():
             yield piece

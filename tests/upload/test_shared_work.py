@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import fastmpu
+from bench.judge import children
 from fastmpu import mock
 from fastmpu._plan import PartRange
 from fastmpu._sizes import MiB
@@ -63,14 +64,6 @@ def send(obj: fastmpu.Object, source: Path, **options: Any) -> fastmpu.Receipt:
     """32 parts of 256 KiB."""
     given = {"part_size": "256KiB", "max_concurrency": 4, "engine": "process", "processes": 1, "journal": "off"}
     return obj.upload(source, **{**given, **options})
-
-
-def children() -> list[int]:
-    found: list[int] = []
-    for task in Path("/proc/self/task").iterdir():
-        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
-            found += map(int, (task / "children").read_text().split())
-    return found
 
 
 def wait_until_it_is_up(pool: process_pool.ProcessPool) -> None:
