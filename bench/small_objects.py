@@ -25,7 +25,7 @@ from queue import SimpleQueue
 
 from bench.measure import Cost, in_a_child, in_this_process, mock_cluster, print_machine, spread
 from bench.mock_speed import Line
-from bench.upload_job import BUCKET, make_bucket
+from bench.upload_job import BUCKET, make_bucket, remove_bucket
 from fastmpu._sizes import KiB
 
 JOB = "job"
@@ -115,14 +115,16 @@ def main() -> None:
     cluster = nullcontext(live) if live else mock_cluster(round_trip=options.round_trip)
     with cluster as endpoint, tempfile.TemporaryDirectory() as directory:
         assert endpoint
-        make_bucket(endpoint)
         for number in range(options.count):
             (Path(directory) / f"{number:06}").write_bytes(os.urandom(options.size * KiB))
         for turn in range(options.runs + 1):
             for who in costs:
-                # Under names of its own: a put of what is there already stores nothing (protocol 4.1).
+                # Under names of its own: a put of what is there already stores nothing (protocol 4.1). And into a bucket
+                # that is empty, so that a mock, which keeps all in memory, is as large for one as for the next.
+                make_bucket(endpoint)
                 arguments = [JOB, who, endpoint, directory, f"{who}-{turn}/", str(options.workers)]
                 cost = in_a_child("bench.small_objects", *arguments)
+                remove_bucket(endpoint)
                 if turn:
                     costs[who].append(cost)
     print(f"{'':21}{'objects/s':>24}{'client CPU ms each':>24}{'rate, sdk = 1':>24}")

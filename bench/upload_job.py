@@ -42,8 +42,18 @@ RIVALS = {rival.__name__.replace("_", "-"): rival for rival in (fastmpu, fastmpu
 
 
 def make_bucket(endpoint: str) -> None:
-    action = json.dumps({"action": "create-bck"}).encode()
-    urlopen(Request(f"{endpoint}/v1/buckets/{BUCKET}?provider=ais", data=action, method="POST")).close()
+    """HTTPError if there is one already: what is in it is not ours to remove."""
+    _ask(endpoint, "POST", "create-bck")
+
+
+def remove_bucket(endpoint: str) -> None:
+    """With all that is in it."""
+    _ask(endpoint, "DELETE", "destroy-bck")
+
+
+def _ask(endpoint: str, method: str, action: str) -> None:
+    data = json.dumps({"action": action}).encode()
+    urlopen(Request(f"{endpoint}/v1/buckets/{BUCKET}?provider=ais", data=data, method=method)).close()
 
 
 if __name__ == "__main__":

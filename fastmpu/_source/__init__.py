@@ -2,6 +2,7 @@
 
 from .base import HASH_WINDOW, PartReader, Source
 from .buffer import Buffer
+from .mounts import is_local
 from .resolve import resolve
 
-__all__ = ["HASH_WINDOW", "Buffer", "PartReader", "Source", "resolve"]
+__all__ = ["HASH_WINDOW", "Buffer", "PartReader", "Source", "is_local", "resolve"]

@@ -53,6 +53,10 @@ class PartReader(ABC):
         with this view, rather than have `feed` read them twice.
         """
 
+    def at_hand(self, offset: int, length: int) -> memoryview | None:
+        """As `view`, if that need not wait for a disk; else None."""
+        return self.view(offset, length)
+
     @abstractmethod
     def close(self) -> None:
         """Give back the buffer and the map. Views that are left are dead. Twice is fine."""

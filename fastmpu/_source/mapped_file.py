@@ -43,6 +43,9 @@ _MAP_WINDOW: Final = 2 * MiB
 # Below this, asking for a lease costs more than the copy it saves (some 60 us a MiB).
 _MAP_FROM: Final = 8 * MiB
 
+# Linux: read what is in memory, or nothing (preadv2(2)).
+_NOWAIT: Final[int | None] = getattr(os, "RWF_NOWAIT", None)
+
 _log = logging.getLogger("fastmpu")
 
 
@@ -199,6 +202,17 @@ class FilePart(PartReader):
             raise ValueError(f"a view of a file has at most {HASH_WINDOW} bytes, not {length}")
         return self._read(offset, length)
 
+    def at_hand(self, offset: int, length: int) -> memoryview | None:
+        self._check(offset, length)
+        if _NOWAIT is None:
+            return None
+        buffer = self._buffer_of_its_own()[:length]
+        try:
+            got = os.preadv(self.fileno, [buffer], offset, _NOWAIT)
+        except OSError:  # it would wait, or its file system cannot tell; what else is wrong, `view` will tell
+            return None
+        return buffer.toreadonly() if got == length else None
+
     def close(self) -> None:
         self.shut()
         self._file.forget(self)
@@ -251,12 +265,11 @@ class FilePart(PartReader):
         return self._map.window(offset, count)
 
     def _read(self, offset: int, count: int) -> memoryview:
-        if self._buffer is None:
-            self._buffer = memoryview(bytearray(min(HASH_WINDOW, self._end - self._start)))
+        buffer = self._buffer_of_its_own()
         done = 0
         while done < count:
             try:
-                got = os.preadv(self.fileno, [self._buffer[done:count]], offset + done)
+                got = os.preadv(self.fileno, [buffer[done:count]], offset + done)
             except OSError as error:
                 raise unreadable(error, f"cannot read {self._file.name!r} at byte {offset + done}") from error
             if got == 0:
@@ -265,7 +278,12 @@ class FilePart(PartReader):
                     f"nothing is left at byte {offset + done} of {self._file.size}"
                 )
             done += got
-        return self._buffer[:count].toreadonly()
+        return buffer[:count].toreadonly()
+
+    def _buffer_of_its_own(self) -> memoryview:
+        if self._buffer is None:
+            self._buffer = memoryview(bytearray(min(HASH_WINDOW, self._end - self._start)))
+        return self._buffer
 
 
 def unreadable(error: OSError, what: str) -> SourceError:

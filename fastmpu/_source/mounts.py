@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 # Where a read lease really keeps every writer away, and where a map shows the same page cache that `read` uses. Network
@@ -33,3 +34,16 @@ def file_system_of(fd: int, mountinfo: str | None = None) -> str | None:
             kind = fields[fields.index("-", 6) + 1 :]
             return kind[0] if kind else None
     return None
+
+
+def is_local(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> bool:
+    """Whether opening and examining a file there waits for a disk at most, and never for another host; False where that
+    cannot be told."""
+    try:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except (OSError, ValueError, AttributeError):  # the last: not on Linux
+        return False
+    try:
+        return file_system_of(fd) in LOCAL
+    finally:
+        os.close(fd)

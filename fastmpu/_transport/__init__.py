@@ -11,6 +11,7 @@ from .exchange import CancelFlag, Cancelled, Exchange, Limits, Phase
 from .head import AnswerHead
 from .pool import ConnectionPool
 from .stream import NetworkStream, SocketStream
+from .waiting import Waiter, elsewhere, pause, wait_by, waiter
 from .wire import Answer, Broken, Wire, WireRequest
 
 if TYPE_CHECKING:
@@ -44,13 +45,18 @@ __all__ = [
     "ShortBody",
     "SocketStream",
     "TlsStream",
+    "Waiter",
     "Wire",
     "WireRequest",
     "WithheldBody",
     "ZeroCopyTransport",
     "as_httpx",
     "as_response",
+    "elsewhere",
     "origin_of",
+    "pause",
+    "wait_by",
+    "waiter",
 ]
 
 # Name -> the module that has it, imported when first asked for: httpx is most of what starting a worker process would

@@ -88,6 +88,10 @@ class BufferBody(Body):
         if self.length:
             yield self._view
 
+    def release(self) -> None:
+        """Lets go of the buffer. What is kept of a request, as by an error, keeps nothing of it then."""
+        self._view.release()
+
 
 class FileBody(Body):
     """`length` bytes of the open file `fd` from `offset` on, by sendfile where the stream can."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .exchange import CancelFlag, Stalled, wait_until
 from .stream import NetworkStream, SocketStream
+from .waiting import waiter
 
 if TYPE_CHECKING:
     import ssl
@@ -113,9 +114,7 @@ class Connector:
         opened.setblocking(False)
         code = opened.connect_ex(address)
         if code in (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR):
-            poll = select.poll()
-            poll.register(opened.fileno(), select.POLLOUT)
-            wait_until(until, cancel, lambda seconds: len(poll.poll(seconds * 1000)))
+            wait_until(until, cancel, lambda seconds: _writable(opened.fileno(), seconds))
             code = opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             raise OSError(code, os.strerror(code))
@@ -128,3 +127,13 @@ class Connector:
                 connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
         if sys.platform == "linux":
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self._dead_peer_seconds * 1000))
+
+
+def _writable(fd: int, seconds: float) -> int:
+    """The events of poll(2), as far as there are any."""
+    other = waiter()
+    if other is not None:
+        return other.ready(fd, select.POLLOUT, seconds)
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return len(poll.poll(seconds * 1000))

@@ -5,6 +5,7 @@ head.py.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 NAME: Final = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
@@ -16,13 +17,20 @@ _LENGTH_DIGITS: Final = 19  # as many as 2 ** 63 has; h11 takes one more
 
 def lengths_of(fields: Iterable[tuple[bytes, bytes]]) -> list[int] | None:
     """What they say of the body's length, at most one; None where they say anything that is h11's to judge."""
-    lengths: list[int] = []
-    for name, value in fields:
-        key = name.lower()
-        if key == b"content-length":
-            if lengths or not value.isdigit() or len(value) > _LENGTH_DIGITS:
-                return None
-            lengths.append(int(value))
-        elif key in _SPECIAL:
-            return None
-    return lengths
+    fields = list(fields)
+    place = _place_of_length(tuple([name for name, _ in fields]))
+    if place is None or place < 0:
+        return None if place is None else []
+    value = fields[place][1]
+    if not value.isdigit() or len(value) > _LENGTH_DIGITS:
+        return None
+    return [int(value)]
+
+
+@lru_cache(maxsize=64)  # a server's answers, and our requests, have the same fields again and again
+def _place_of_length(names: tuple[bytes, ...]) -> int | None:
+    """Which of them is the length, -1 for none of them; None where one is special, or there are several lengths."""
+    keys = [name.lower() for name in names]
+    if not _SPECIAL.isdisjoint(keys) or keys.count(b"content-length") > 1:
+        return None
+    return keys.index(b"content-length") if b"content-length" in keys else -1

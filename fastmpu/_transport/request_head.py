@@ -8,6 +8,7 @@ tenth of the time, which is most of what a small object costs (docs/performance.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import h11
@@ -41,6 +42,10 @@ def write_head(method: str, target: bytes, fields: list[tuple[bytes, bytes]]) ->
 
 def _few_specials(fields: list[tuple[bytes, bytes]]) -> bool:
     """One Host, first, at most one length, and nothing else that h11 treats in a way of its own."""
-    if not fields or fields[0][0].lower() != b"host" or lengths_of(fields[1:]) is None:
-        return False
-    return not any(b":" in name for name, _ in fields)  # "A: b" and "c" would make a line that looks well
+    return _begins_with_host(tuple([name for name, _ in fields])) and lengths_of(fields[1:]) is not None
+
+
+@lru_cache(maxsize=64)
+def _begins_with_host(names: tuple[bytes, ...]) -> bool:
+    """And none has a colon: "A: b" and "c" would make a line that looks well."""
+    return bool(names) and names[0].lower() == b"host" and not any(b":" in name for name in names)

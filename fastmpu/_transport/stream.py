@@ -16,6 +16,8 @@ import termios
 from abc import ABC, abstractmethod
 from typing import Final
 
+from .waiting import waiter
+
 READABLE: Final = 1
 WRITABLE: Final = 2
 _MSG_MORE: Final = getattr(socket, "MSG_MORE", 0)
@@ -120,12 +122,8 @@ class SocketStream(NetworkStream):
 
     def _wait(self, in_mask: int, out_mask: int, seconds: float) -> int:
         """`in_mask` and `out_mask`: the events that reading and writing wait for; 0 for not interested."""
-        mask = in_mask | out_mask
-        if mask != self._mask:
-            self._poll.modify(self._fd, mask)
-            self._mask = mask
         ready = 0
-        for _, events in self._poll.poll(math.ceil(seconds * 1000)):
+        for events in self._events(in_mask | out_mask, seconds):
             # Hang-ups and errors come unasked and concern both directions: the next call says what they are.
             failed = events & ~(select.POLLIN | select.POLLOUT)
             if in_mask and (failed or events & in_mask):
@@ -133,3 +131,12 @@ class SocketStream(NetworkStream):
             if out_mask and (failed or events & out_mask):
                 ready |= WRITABLE
         return ready
+
+    def _events(self, mask: int, seconds: float) -> list[int]:
+        other = waiter() if seconds > 0 else None
+        if other is not None:
+            return [events] if (events := other.ready(self._fd, mask, seconds)) else []
+        if mask != self._mask:
+            self._poll.modify(self._fd, mask)
+            self._mask = mask
+        return [events for _, events in self._poll.poll(math.ceil(seconds * 1000))]

@@ -8,6 +8,7 @@ to the thread that reads it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from time import monotonic
 
 import h11
@@ -142,26 +143,28 @@ class Wire:
 def _prepare(request: WireRequest) -> tuple[RequestHead, Body | Iterable[bytes]]:
     """The head, with what is missing added and without what is secret, and the body. Raises h11.LocalProtocolError;
     nothing was sent then."""
-    fields = [field for field in request.fields if field[0].lower() not in SECRET_NAMES]
-    lengths = []
-    names = set()
-    for name, value in fields:
-        key = name.lower()
-        names.add(key)
-        if key == b"content-length":
-            lengths.append(value)
+    fields = request.fields
+    names = _told(tuple([name for name, _ in fields]))
+    if not SECRET_NAMES.isdisjoint(names):
+        fields = [field for field in fields if field[0].lower() not in SECRET_NAMES]
+    lengths = [value for name, value in fields if name.lower() == b"content-length"]
     if request.method == "CONNECT" or b"upgrade" in names:
         raise h11.LocalProtocolError("this transport does not change protocols")
     if len(lengths) > 1 or (lengths and b"transfer-encoding" in names):
         raise h11.LocalProtocolError("a request has one Content-Length or one Transfer-Encoding, not both")
     if b"host" not in names:
-        fields.insert(0, (b"Host", _host(request.origin)))
+        fields = [(b"Host", _host(request.origin)), *fields]
     if b"accept-encoding" not in names:
-        fields.append((b"Accept-Encoding", b"identity"))
+        fields = [*fields, (b"Accept-Encoding", b"identity")]
     body = _body(request.body, lengths[0] if lengths else None, b"transfer-encoding" in names)
     if isinstance(request.body, Body) and not lengths:
-        fields.append((b"Content-Length", b"%d" % request.body.length))
+        fields = [*fields, (b"Content-Length", b"%d" % request.body.length)]
     return write_head(request.method, request.target, fields), body
+
+
+@lru_cache(maxsize=64)  # requests have the same fields again and again
+def _told(names: tuple[bytes, ...]) -> frozenset[bytes]:
+    return frozenset(name.lower() for name in names)
 
 
 def _body(body: Body | Iterable[bytes], length: bytes | None, chunked: bool) -> Body | Iterable[bytes]:

@@ -84,7 +84,11 @@ class ZeroCopyTransport(httpx.BaseTransport):
             idle_seconds=idle_seconds,
             max_idle=max_idle,
         )
-        self._wire = Wire(self.pool)
+        self.wire = Wire(self.pool)
+        """What sends, for whoever has no use for objects of httpx's. A subclass may have put something before it."""
+        self.takes_turns = connect is None and type(self) is ZeroCopyTransport
+        """While one request waits, others may go on in the same thread (waiting.py). What others have added may wait in
+        ways of its own."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Sends and waits for the head of the answer. Read the stream to its end, or close it."""
@@ -97,7 +101,7 @@ class ZeroCopyTransport(httpx.BaseTransport):
             _body(request),
         )
         try:
-            answer = self._wire.send(told, Limits.of(request.extensions), record)
+            answer = self.wire.send(told, Limits.of(request.extensions), record)
         except Broken as broken:
             raise as_httpx(broken, request) from broken.__cause__
         if answer.content is None:
@@ -144,7 +148,7 @@ def as_response(head: AnswerHead, stream: httpx.SyncByteStream) -> httpx.Respons
     return httpx.Response(head.status, headers=head.fields, stream=stream, extensions=extensions)
 
 
-def as_httpx(broken: Broken, request: httpx.Request) -> httpx.TransportError:
+def as_httpx(broken: Broken, request: httpx.Request | None = None) -> httpx.TransportError:
     """The most specific class of httpx for what happened, saying where and when. Raise it from the other's cause."""
     kind: type[httpx.TransportError]
     cause = broken.__cause__

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Final
 
 from .._sizes import KiB
+from .._transport import pause
 from .cancel import SLICE, CancelEvent
 from .shared_memory import shared_memory
 
@@ -65,7 +66,7 @@ class Bandwidth:
         began = time.monotonic()
         until = began + self.take(count, began)
         while (left := until - time.monotonic()) > 0 and not cancel.is_set():
-            time.sleep(min(left, SLICE))
+            pause(min(left, SLICE))
         return time.monotonic() - began
 
     def close(self) -> None:

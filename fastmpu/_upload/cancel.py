@@ -10,6 +10,8 @@ import threading
 import time
 from typing import Final, Protocol
 
+from .._transport import pause
+
 SLICE: Final = 0.05  # seconds between looks at the caller's event, which cannot wake us
 
 
@@ -55,5 +57,5 @@ class CancelFlag:
             left = until - time.monotonic()
             if left <= 0:
                 return False
-            self._own.wait(min(left, SLICE))
+            pause(min(left, SLICE), self._own)
         return True

@@ -60,11 +60,10 @@ class Job:
         part: PartRange,
         checksums: tuple[str, ...] = (),
         on_piece: Callable[[], object] | None = None,
-        source: Source | None = None,
     ) -> PartBody:
-        """A part on its way, no faster than the job may go. `source` has it, in the job's stead."""
+        """A part on its way, no faster than the job may go."""
         pace = pace_of(self.resources.bandwidth, self.cancel)
-        return PartBody(source or self.source, part, checksums, on_piece, pace, self.resources.ahead)
+        return PartBody(self.source, part, checksums, on_piece, pace, self.resources.ahead)
 
 
 class PartTask:

@@ -1,13 +1,14 @@
 """Small objects that are stored, and wait for their proof: a cluster map that is newer than their answers.
 
 One map serves all that were stored before it was asked for, so nobody waits for it in a lane: an object is parked, its
-lane goes on with the next one, and a thread asks for a map and resumes all that are parked by then. What the map does
-not prove has to be looked at, which may take long and send a body: that is for lanes again, before all else.
+lane goes on with the next one, and the small lane, beside its own work, asks for a map and resumes all that are parked
+by then. What the map does not prove has to be looked at, which may take long and send a body: that is for lanes again,
+before all else.
 
-Threads: "fastmpu-proof_0" asks and resumes while something is parked; it waits for the cluster only. Lanes park. While
-`most` are held, from being parked to their end, a lane waits, or makes room by looking at one. One lock guards all
-fields (what is doubtful is also taken without it, which its deque allows); asking, resuming and looking are done
-without it.
+Threads: the small lane's asks and resumes while something is parked. All lanes park. While `most` are held, from being
+parked to their end, the small lane begins nothing, and another lane waits, or makes room by looking at one. One lock
+guards all fields (what is doubtful is also taken without it, which its deque allows); asking, resuming and looking are
+done without it.
 """
 
 from __future__ import annotations
@@ -17,14 +18,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Final, NamedTuple
 
+from .._transport import pause, waiter
 from ..ais.endpoint import Endpoint
 from ..ais.object import Put
+from .small_lane import SmallLane
 
-# Seconds between two maps while others are on their way: at 1,000 objects a second ten share one, and none waits long.
-PAUSE: Final = 0.01
+# Seconds between two maps while others are on their way: at 1,000 objects a second twenty share one, and none waits
+# long.
+PAUSE: Final = 0.02
+SLICE: Final = 0.002  # seconds between looks whether anybody is still on the way
 
 logger = logging.getLogger("fastmpu")
 
@@ -37,15 +42,14 @@ class Parked(NamedTuple):
 
 
 class Proofs:
-    """Over one endpoint, for the objects that `lanes` store. Close it when nothing is held any more."""
+    """Over one endpoint, for the objects that `small_lane` and `lanes` store."""
 
-    def __init__(self, endpoint: Endpoint, lanes: Executor, most: int):
+    def __init__(self, endpoint: Endpoint, small_lane: SmallLane, lanes: Executor, most: int):
         self._endpoint = endpoint
+        self._small_lane = small_lane
         self._lanes = lanes
         self._most = most
-        self._thread = ThreadPoolExecutor(1, "fastmpu-proof")
         self._lock = threading.Lock()
-        self._all_here = threading.Condition(self._lock)  # nobody else is coming
         self._room = threading.Condition(self._lock)  # or something to look at
         self._parked: list[Parked] = []
         self._doubtful: deque[Parked] = deque()
@@ -62,11 +66,16 @@ class Proofs:
     def gone(self) -> None:
         """It has ended without."""
         with self._lock:
-            self._has_come()
+            self._coming -= 1
+
+    @property
+    def has_room(self) -> bool:
+        """For one more to be begun."""
+        return self._held < self._most or bool(self._doubtful)
 
     def park(self, one: Parked) -> None:
-        """Until it has `ended`. In a lane; waits for room."""
-        while True:
+        """Until it has `ended`. In a lane; one that is a thread of its own waits for room."""
+        while waiter() is None:
             with self._lock:
                 while self._held >= self._most and not self._doubtful:
                     self._room.wait()
@@ -75,13 +84,13 @@ class Proofs:
                 other = self._doubtful.popleft()
             other.resume(False)
         with self._lock:  # a few too many do no harm
-            self._has_come()
+            self._coming -= 1
             self._held += 1
             self._parked.append(one)
             begin, self._at_work = not self._at_work, True
         if begin:
             try:
-                self._thread.submit(self._prove)
+                self._small_lane.beside(self._prove)
             except RuntimeError:  # the interpreter is shutting down, and nothing was submitted
                 self._prove()
 
@@ -90,6 +99,7 @@ class Proofs:
         with self._lock:
             self._held -= 1
             self._room.notify()
+        self._small_lane.wake()
 
     def look(self) -> None:
         """At all that no map has proved. In a lane."""
@@ -99,15 +109,6 @@ class Proofs:
             except IndexError:
                 return
             one.resume(False)
-
-    def close(self) -> None:
-        """Twice is fine."""
-        self._thread.shutdown(wait=True)
-
-    def _has_come(self) -> None:
-        self._coming -= 1
-        if not self._coming:
-            self._all_here.notify_all()
 
     def _prove(self) -> None:
         while batch := self._take():
@@ -128,13 +129,15 @@ class Proofs:
 
     def _take(self) -> list[Parked]:
         """All that are parked, after a pause for others to come along."""
-        with self._lock:
-            while self._parked and self._coming and (left := self._asked + PAUSE - time.monotonic()) > 0:
-                self._all_here.wait(left)
-            batch, self._parked = self._parked, []
-            self._at_work = bool(batch)
-            self._asked = time.monotonic()
-        return batch
+        while True:
+            with self._lock:
+                left = self._asked + PAUSE - time.monotonic()
+                if left <= 0 or not self._parked or not self._coming or self._held >= self._most:
+                    batch, self._parked = self._parked, []
+                    self._at_work = bool(batch)
+                    self._asked = time.monotonic()
+                    return batch
+            pause(min(left, SLICE))
 
 
 def at_owners(endpoint: Endpoint, puts: Sequence[Put]) -> list[bool]:

@@ -2,11 +2,13 @@
 
 Threads of an `Uploader`, all of which end with it:
 - "fastmpu_0" and up, at most `max_concurrency`: the lanes. Each sends one part of a large source, or does all that a
-  small one needs, from opening it until it is stored.
+  smaller one needs, from opening it until it is stored.
+- "fastmpu-small_0": the small lane (small_lane.py), which does so for many small ones at once; `Places` counts what it
+  and the lanes have in flight. It also ends all that are stored (proofs.py).
 - "fastmpu-upload_0" and up, at most `LARGE_AT_ONCE`: the producers of large sources (parts_run.py), which wait for
   lanes, and never the other way round.
-- "fastmpu-proof_0" ends small objects that are stored (proofs.py). It never calls what users have given: that is done
-  by "fastmpu-call_0" and up, at most `CALLERS`.
+- What users have given is called by lanes, or, where the small lane would have to, by "fastmpu-call_0" and up, at most
+  `CALLERS`.
 Anyone may submit, cancel, and ask. A Transfer's own fields are written by its submitter, then by one thread at a time.
 """
 
@@ -23,6 +25,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
+from .._source import is_local
 from ..ais import Client, Object, Secret, parse_uri
 from ..ais.credentials import TokenSource, held
 from ..ais.names import ObjectURI
@@ -36,7 +39,9 @@ from .proofs import Parked, Proofs, at_owners
 from .receipt import Receipt
 from .resources import Resources, bounded
 from .single import plan_for, to_the_end, upload_steps
-from .workers import executor, submit_or_do
+from .small_lane import SmallLane
+from .whole_put import READ_ONCE
+from .workers import InlineExecutor, PlacedExecutor, Places, executor, submit_or_do
 
 logger = logging.getLogger("fastmpu")
 T = TypeVar("T")
@@ -44,8 +49,8 @@ T = TypeVar("T")
 # So many that one's beginning and end, which send no data, are filled by others; each has its share of the lanes.
 LARGE_AT_ONCE: Final = 4
 # Small objects that wait for their proof, each with its file open: up to twice as many as are sent, since a map takes
-# up to two round trips, as sending does; and these at least.
-LEAST_HELD: Final = 16
+# up to two round trips, as sending does; and these at least, as many as the small lane stores between two maps.
+LEAST_HELD: Final = 64
 # Threads for users' functions that are called when a small object is proved.
 CALLERS: Final = 8
 
@@ -178,11 +183,15 @@ class Uploader:
             self._client = client or stack.enter_context(Client(endpoint, token=secret))
             self._client.endpoint.expect(chosen.max_concurrency + LARGE_AT_ONCE)
             self._inline = chosen.engine == "inline"
-            self._lanes = executor(chosen.engine, chosen.max_concurrency)
+            places = Places(chosen.max_concurrency)
+            self._lanes = InlineExecutor() if self._inline else PlacedExecutor(places, "fastmpu")
             at_once = 1 if chosen.engine == "process" else LARGE_AT_ONCE
             self._producers = executor(chosen.engine, at_once, name="fastmpu-upload")
             self._callers = ThreadPoolExecutor(CALLERS, "fastmpu-call")
-            self._proofs = Proofs(self._client.endpoint, self._lanes, max(2 * chosen.max_concurrency, LEAST_HELD))
+            self._small_lane = SmallLane(places, lambda: self._proofs.has_room)
+            most = max(2 * chosen.max_concurrency, LEAST_HELD)
+            self._proofs = Proofs(self._client.endpoint, self._small_lane, self._lanes, most)
+            self._local: dict[int, bool] = {}  # device -> whether its files are at hand
             self._resources = stack.enter_context(Resources.of(chosen, None if self._inline else self._lanes))
             self._stack = stack.pop_all()
         self._lock = threading.Lock()  # guards the two below
@@ -201,7 +210,7 @@ class Uploader:
         if not isinstance(target, Object):
             target = _object(_place(target, source), self._client)
         options = self._resources.options
-        size = _size_of(source)
+        size, device = _size_of(source)
         large = options.engine != "inline" and plan_for(size, options, target).multipart
         transfer = Transfer(target.uri, size)
         with self._lock:
@@ -215,6 +224,9 @@ class Uploader:
         try:
             if in_one_go:
                 self._producers.submit(self._all_of, transfer, steps)
+            elif size <= READ_ONCE and progress is None and self._takes_turns and self._at_hand(source, device):
+                transfer._aside = True
+                self._small_lane.submit(partial(self._store, transfer, steps))
             else:
                 self._lanes.submit(self._store, transfer, steps)
         except RuntimeError as error:  # an executor's word for an interpreter that is shutting down
@@ -240,7 +252,7 @@ class Uploader:
         with ExitStack() as stack:
             stack.callback(self._stack.close)
             stack.callback(self._callers.shutdown)
-            stack.callback(self._proofs.close)
+            stack.callback(self._small_lane.close)
             stack.callback(self._lanes.shutdown)
             stack.callback(self._producers.shutdown)
             with self._lock:
@@ -265,6 +277,21 @@ class Uploader:
     def __repr__(self) -> str:
         with self._lock:
             return f"<Uploader {'closed' if self._closed else 'open'}, {len(self._open)} transfers not done>"
+
+    @property
+    def _takes_turns(self) -> bool:
+        """A trace shows what each thread does, one thing after the other; and who is paced reads as it goes."""
+        alone = self._resources.trace is not None or self._resources.bandwidth is not None
+        return self._client.endpoint.takes_turns and not alone
+
+    def _at_hand(self, source: Any, device: int | None) -> bool:
+        """Whether the source can be opened without waiting for another host. Asked once for each device."""
+        if device is None:
+            return not isinstance(source, (str, os.PathLike))  # a file that is not there is for a lane to find
+        known = self._local.get(device)
+        if known is None:
+            known = self._local[device] = is_local(source)
+        return known
 
     def _forget(self, transfer: Transfer) -> None:
         with self._lock:
@@ -308,9 +335,9 @@ class Uploader:
         self._tell(transfer, outcome)
 
     def _resume(self, transfer: Transfer, steps: Steps, proved: bool) -> None:
-        """Once it is proved, in the proofs' thread, where nothing of the users' is called. What is not proved, in a
+        """Once it is proved, in the small lane, where nothing of the users' is called. What is not proved, in a
         lane."""
-        transfer._aside = proved
+        transfer._aside = transfer._aside or proved
         outcome = _end_of(partial(to_the_end, steps, lambda put: False, proved))
         self._proofs.ended()
         self._tell(transfer, outcome)
@@ -383,12 +410,13 @@ def _object(place: ObjectURI, client: Client) -> Object:
     return client.bucket(place.bucket, place.provider, place.namespace).object(place.name)
 
 
-def _size_of(source: Any) -> int:
-    """In bytes, to tell the large from the small ones; 0 where that cannot be told yet."""
+def _size_of(source: Any) -> tuple[int, int | None]:
+    """In bytes, to tell the large from the small ones; 0 where that cannot be told yet. And a file's device."""
     try:
         if isinstance(source, (str, os.PathLike)):
-            return os.stat(source).st_size
+            status = os.stat(source)
+            return status.st_size, status.st_dev
         with memoryview(source) as view:
-            return view.nbytes
+            return view.nbytes, None
     except (OSError, ValueError, TypeError, BufferError):
-        return 0
+        return 0, None

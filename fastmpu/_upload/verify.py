@@ -8,12 +8,12 @@ back and hashed. `none`: nothing is known but the cluster's 200.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .._checksum import new_checksum
+from .._transport import pause
 from ..ais import Object, ObjectProps
 from ..ais.failure import Failure, classify, facts_of
 from ..ais.object import Put
@@ -172,7 +172,7 @@ def patiently(look: Callable[[], T], retry: RetryPolicy, cancel: CancelFlag | No
             if delay is None:
                 raise
             if cancel is None:
-                time.sleep(delay)
+                pause(delay)
             elif cancel.wait(delay):
                 raise Cancelled("cancelled while waiting for another look") from error
         attempt += 1

@@ -6,10 +6,11 @@ import time
 from functools import partial
 from typing import Final
 
+from .._checksum import new_checksum
 from .._plan import PartRange, Plan
 from .._sizes import KiB
-from .._source import Buffer, Source
-from .._transport import Exchange
+from .._source import PartReader
+from .._transport import BufferBody, Exchange, elsewhere, waiter
 from ..ais import Object
 from ..ais.object import Put
 from .hash_range import hash_range
@@ -53,18 +54,26 @@ class WholePut:
         If the cluster already has an object of that checksum it stores and checks nothing (protocol 4.1), and a damaged
         object would stay; so then the other checksum is sent.
         """
-        content = self._content()
-        try:
+        length = self._whole.length
+        if length > READ_ONCE or self._job.resources.bandwidth is not None:
+            return self._send(None)
+        with self._job.source.open_part(0, length) as reader, self._read(reader) as content:
             return self._send(content)
-        finally:
-            if content is not self._job.source:
-                content.close()  # an error that is kept has its request, and that has the content
 
-    def _send(self, content: Source) -> tuple[str, str]:
+    def _read(self, reader: PartReader) -> memoryview:
+        """All of it, as it is now; whether it has changed is asked of the source itself."""
+        began = time.monotonic()
+        content = None if waiter() is None else reader.at_hand(0, self._whole.length)
+        if content is None:
+            content = elsewhere(lambda: reader.view(0, self._whole.length))
+        self.spent.read += time.monotonic() - began
+        return content
+
+    def _send(self, content: memoryview | None) -> tuple[str, str]:
         used = version = ""
         for kind in PUT_CHECKSUMS.get(self._job.options.checksum, ("",)):
             began = time.monotonic()
-            checksum = (kind, hash_range(content, self._whole, kind)) if kind else None
+            checksum = (kind, self._checksum(content, kind)) if kind else None
             self.spent.checksum += time.monotonic() - began
             version = with_retries(partial(self._put, content, checksum), self._job, repeatable=True)
             self._job.source.check()
@@ -73,34 +82,31 @@ class WholePut:
                 break
         return used, version
 
-    def _content(self) -> Source:
-        """What is hashed and sent: the source, or, of a small file, what it has now; whether it has changed is asked of
-        the file itself."""
-        source, length = self._job.source, self._whole.length
-        if length > READ_ONCE or source.reading == "memory":
-            return source
-        began = time.monotonic()
-        with source.open_part(0, length) as reader:
-            content = Buffer(bytes(reader.view(0, length)))
-        self.spent.read += time.monotonic() - began
-        return content
+    def _checksum(self, content: memoryview | None, kind: str) -> str:
+        if content is None:
+            return hash_range(self._job.source, self._whole, kind)
+        checksum = new_checksum(kind)
+        checksum.update(content)
+        return checksum.hexdigest()
 
-    def _put(self, content: Source, checksum: tuple[str, str] | None) -> str:
+    def _put(self, content: memoryview | None, checksum: tuple[str, str] | None) -> str:
         """The version that was stored; "" if the cluster says that it has the object already."""
         self.attempts += 1
         self._exchange = exchange = Exchange()
-        body = self._job.body(self._whole, on_piece=self._meter.tick, source=content)
+        body = self._job.body(self._whole, on_piece=self._meter.tick) if content is None else BufferBody(content)
         try:
             put = self._target.put_body(body, checksum=checksum, exchange=exchange, cancel=self._job.cancel)
         finally:
             self.attempts += exchange.resent
             self.bytes_sent += exchange.handed
-            self.spent.add(body.spent)
+            if isinstance(body, BufferBody):
+                body.release()
+            else:
+                self.spent.add(body.spent)
             self.spent.sent(exchange)
             if self._job.resources.trace is not None:
                 self._job.resources.trace.attempt(self._target.uri, exchange, self.attempts)
-        # Not one by one: httpx looks for the encoding of all of them each time.
-        headers = {name.lower(): value.decode("latin-1") for name, value in put.response.headers.raw}
+        headers = {name.lower(): value.decode("latin-1") for name, value in put.reply.fields}
         if not any(name.startswith(b"ais-") for name in headers):
             return ""
         stored = headers.get(b"ais-checksum-type", "").replace("xxhash2", "xxhash")  # one value, two names

@@ -16,6 +16,55 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
+class Places:
+    """How many requests a job may have in flight, over all of its threads. Any thread; one lock."""
+
+    def __init__(self, most: int):
+        self.most = most
+        self.free = most
+        self.wanted = 0
+        """So many threads wait for one."""
+        self.on_free: Callable[[], object] = lambda: None
+        """Called when a thread has given its place back."""
+        self._changed = threading.Condition(threading.Lock())
+
+    def try_take(self) -> bool:
+        with self._changed:
+            taken = self.free > 0
+            self.free -= taken
+            return taken
+
+    def give_back(self) -> None:
+        with self._changed:
+            self.free += 1
+            self._changed.notify()
+
+    def within(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """`fn` in a place, as soon as there is one."""
+        with self._changed:
+            self.wanted += 1
+            while not self.free:
+                self._changed.wait()
+            self.wanted -= 1
+            self.free -= 1
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            self.give_back()
+            self.on_free()
+
+
+class PlacedExecutor(ThreadPoolExecutor):
+    """Threads, each task in one of the `places`."""
+
+    def __init__(self, places: Places, name: str):
+        super().__init__(places.most, name)
+        self._places = places
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        return super().submit(self._places.within, fn, *args, **kwargs)
+
+
 class InlineExecutor(Executor):
     """Does the work inside `submit`, in the caller's thread: the order is the order of submission."""
 

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from .._transport import wait_by
 from ..errors import UsageError
 from .secret import LONGEST, Secret
 
@@ -85,7 +86,8 @@ class Credentials:
             if self._secret is refused:
                 self._asking = this_thread
                 try:
-                    fresh = Secret.hold(self._source())
+                    with wait_by(None):  # it is the user's, and the lock is held
+                        fresh = Secret.hold(self._source())
                 finally:
                     self._asking = None
                 fresh.check()

@@ -14,14 +14,13 @@ import os
 import re
 import threading
 import urllib.parse
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, NoReturn
 
 import httpx
 
-from .._transport import Body, BodyStream, BufferBody, Exchange, ShortBody, WithheldBody, ZeroCopyTransport
+from .._transport import Body, BufferBody, Exchange, ShortBody, WithheldBody, ZeroCopyTransport
 from .._transport import Cancelled as TransportCancelled
 from .._version import __version__
 from ..errors import (
@@ -46,6 +45,7 @@ from . import messages
 from .cluster_map import ClusterMap, Origin
 from .credentials import Credentials
 from .messages import Message
+from .request import Reply, Request
 from .responses import MAX_BODY, error_of, json_of, read_body
 from .secret import Secret
 from .timeouts import Timeouts
@@ -128,6 +128,11 @@ class Endpoint:
         if isinstance(self._transport, ZeroCopyTransport):
             self._transport.pool.expect(connections)
 
+    @property
+    def takes_turns(self) -> bool:
+        """While one request waits, others may go on in the same thread: only fastmpu's own transport can."""
+        return isinstance(self._transport, ZeroCopyTransport) and self._transport.takes_turns
+
     def drop_idle(self) -> None:
         """Requests from here on use no connection that is idle now, if the transport is fastmpu's own."""
         if isinstance(self._transport, ZeroCopyTransport):
@@ -150,8 +155,8 @@ class Endpoint:
         if known is not None and not fresh:
             return known
         message = messages.cluster_map(str(self.origin))
-        response = self._send(self.origin, message, message.content, extensions={"cancel": cancel})
-        if response.status_code != 200:
+        response = self._send(self.origin, message, message.content, cancel=cancel)
+        if response.status != 200:
             raise self._without_map(message, response)
         content = self._body(response, limit=64 << 20)
         with self._lock:
@@ -162,7 +167,7 @@ class Endpoint:
             self._map, self._map_content = fetched, content
         return fetched
 
-    def _without_map(self, message: Message, response: httpx.Response) -> FastMPUError:
+    def _without_map(self, message: Message, response: Reply) -> FastMPUError:
         """Every AIStore serves its map, and signs its refusals: a "no" of another's is no AIStore's."""
         error = self._error(message, response)
         may_pass = (AuthError, RateLimitedError, UnavailableError)  # a gateway before an AIStore may answer so, too
@@ -172,17 +177,17 @@ class Endpoint:
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
-    def ask(self, message: Message, *, limit: int = 1 << 20) -> tuple[httpx.Response, bytes]:
+    def ask(self, message: Message, *, limit: int = 1 << 20) -> tuple[Reply, bytes]:
         """A request through the proxy, followed to the target once; the answer is 2xx, else its error is raised."""
         response = self.open(message)
         return response, self._body(response, limit)
 
-    def open(self, message: Message) -> httpx.Response:
+    def open(self, message: Message) -> Reply:
         """Like `ask`, with the body of the answer still to be read; whoever calls closes the response."""
         _check_fields(message)
         self.cluster_map()
         response = self._send(self.origin, message, message.content)
-        if response.is_redirect:
+        if response.redirects:
             node = self._node_of(message, response)
             response = self._send(node.origin, message, message.content, node.marker)
         return self._checked(message, response)
@@ -202,14 +207,14 @@ class Endpoint:
         self.cluster_map()
         signed = signed or self._signs
         response = self._ask_where(message, length if signed else 0)
-        if response.is_redirect:
+        if response.redirects:
             node = self._node_of(message, response)
             self._signs = self._signs or node.signed
             return self.locate(message, length, signed=True) if node.signed and not signed and length else node
         self._checked(message, response).close()
         raise NotAIStoreError(f"cannot {message.about}: {self.origin} answered a PUT itself instead of naming a target")
 
-    def _ask_where(self, message: Message, length: int) -> httpx.Response:
+    def _ask_where(self, message: Message, length: int) -> Reply:
         if not length:
             return self._send(self.origin, message, b"")
         asking = replace(message, headers={**message.headers, "Expect": "100-continue"})
@@ -225,22 +230,15 @@ class Endpoint:
         exchange: Exchange | None = None,
         cancel: Any = None,
         transport: httpx.BaseTransport | None = None,
-    ) -> httpx.Response:
+    ) -> Reply:
         """One body straight to a target, uncopied. Returns the answer, read; raises its error unless it is 2xx.
 
         `transport` sends it instead of the endpoint's own; whoever gives it closes it."""
-        extensions = {
-            "exchange": exchange or Exchange(),
-            "cancel": cancel,
-            "fence": self.timeouts.fence,
-            "progress": self.timeouts.progress,
-        }
-        response = self._checked(
-            message, self._send(node.origin, message, body, node.marker, length, extensions, transport)
-        )
+        sent = self._send(node.origin, message, body, node.marker, length, transport, exchange, cancel, fenced=True)
+        response = self._checked(message, sent)
         if read_body(response):
             raise NotAIStoreError(
-                f"cannot {message.about}: the answer is {response.status_code} with a body; AIStore sends none"
+                f"cannot {message.about}: the answer is {response.status} with a body; AIStore sends none"
             )
         return response
 
@@ -253,25 +251,27 @@ class Endpoint:
         body: bytes | Body,
         marker: str = "",
         length: int | None = None,
-        extensions: Mapping[str, Any] | None = None,
         transport: httpx.BaseTransport | None = None,
-    ) -> httpx.Response:
+        exchange: Exchange | None = None,
+        cancel: Any = None,
+        fenced: bool = False,
+    ) -> Reply:
         """One try; a second one after a 401 of AIStore's, if there is another token by then. That is safe for all that
         is sent here: an answered refusal has touched nothing."""
         self.check_process()
-        request = self._request(origin, message, body, marker, length, extensions or {})
+        request = self._request(origin, message, body, marker, length, exchange, cancel, fenced)
         token = self._credentials.current()
         transport = transport or self._transport
         response = self._try(message, request, token, transport)
-        if response.status_code != 401:
+        if response.status != 401:
             return response
         error = self._error(message, response)
         fresh = self._credentials.renewed(token) if isinstance(error, AuthError) and error.node else token
         if fresh is token:
             raise error
-        request.extensions["exchange"].clear()
+        request.exchange.clear()
         response = self._try(message, request, fresh, transport)
-        if response.status_code == 401:
+        if response.status == 401:
             raise self._error(message, response)
         return response
 
@@ -282,43 +282,37 @@ class Endpoint:
         body: bytes | Body,
         marker: str,
         length: int | None,
-        extensions: Mapping[str, Any],
-    ) -> httpx.Request:
+        exchange: Exchange | None,
+        cancel: Any,
+        fenced: bool,
+    ) -> Request:
         if length is None:
             assert isinstance(body, bytes)
             length = len(body)
-        headers = {"Host": _authority(origin), "User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+        fields = [*_first_fields(origin)]
         if length or message.method in ("PUT", "POST"):
-            headers["Content-Length"] = str(length)
-        headers.update(message.headers)
+            fields.append((b"Content-Length", b"%d" % length))
+        fields += [(name.encode("ascii"), value.encode("ascii")) for name, value in message.headers.items()]
         target = message.target
         if marker:
             target += ("&" if message.query else "?") + marker
-        return httpx.Request(
+        return Request(
+            origin,
             message.method,
-            _url(origin),
-            headers=headers,
-            stream=BodyStream(BufferBody(body) if isinstance(body, bytes) else body),
-            extensions={
-                "target": target.encode("ascii"),
-                "timeout": self.timeouts.for_body(length),
-                **extensions,
-                "exchange": extensions.get("exchange") or Exchange(),
-            },
+            target.encode("ascii"),
+            fields,
+            BufferBody(body) if isinstance(body, bytes) else body,
+            length,
+            self.timeouts,
+            exchange or Exchange(),
+            cancel,
+            fenced,
         )
 
-    def _try(
-        self, message: Message, request: httpx.Request, token: Secret | None, transport: httpx.BaseTransport
-    ) -> httpx.Response:
-        exchange: Exchange = request.extensions["exchange"]
-        if not getattr(
-            transport, "keeps_records", False
-        ):  # what another transport has sent is not known, and H1 forgives no wrong guess
-            exchange.head_sent = True
-        if token is not None:
-            token.authorize(request.headers)
+    def _try(self, message: Message, request: Request, token: Secret | None, transport: httpx.BaseTransport) -> Reply:
+        exchange = request.exchange
         try:
-            response = transport.handle_request(request)
+            return request.send(transport, token)
         except TransportCancelled as error:
             raise Cancelled(f"cannot {message.about}: {error}") from error
         except ShortBody as error:
@@ -342,24 +336,18 @@ class Endpoint:
             raise
         except OSError as error:  # the network's are httpx's by now: this one is the file's
             raise SourceError(error.errno, f"cannot {message.about}: the source cannot be read: {error}") from error
-        finally:
-            if token is not None:
-                # Errors and answers keep their request, and a pickled one would take the token along.
-                request.headers.pop("Authorization", None)
-        response.request = request
-        return response
 
-    def _body(self, response: httpx.Response, limit: int = MAX_BODY) -> bytes:
+    def _body(self, response: Reply, limit: int = MAX_BODY) -> bytes:
         """An answer's body, without the token where something sent it back: from here on errors may quote it."""
         return self._credentials.hide_bytes(read_body(response, limit))
 
-    def _error(self, message: Message, response: httpx.Response) -> FastMPUError:
-        return error_of(message, response.status_code, response.headers, self._body(response), self._credentials.hide)
+    def _error(self, message: Message, response: Reply) -> FastMPUError:
+        return error_of(message, response.status, response.headers, self._body(response), self._credentials.hide)
 
-    def _checked(self, message: Message, response: httpx.Response) -> httpx.Response:
-        if 200 <= response.status_code < 300:
+    def _checked(self, message: Message, response: Reply) -> Reply:
+        if 200 <= response.status < 300:
             return response
-        status = response.status_code
+        status = response.status
         if 300 <= status < 400:
             read_body(response)
             raise RedirectRefusedError(
@@ -367,9 +355,9 @@ class Endpoint:
             )
         raise self._error(message, response)
 
-    def _node_of(self, message: Message, response: httpx.Response) -> Node:
+    def _node_of(self, message: Message, response: Reply) -> Node:
         """Where a redirect leads, if that is a member of the cluster."""
-        status, location = response.status_code, self._credentials.hide(response.headers.get("location", ""))
+        status, location = response.status, self._credentials.hide(response.field(b"location"))
         read_body(response)
         if status != (301 if message.method == "GET" else 307):
             raise RedirectRefusedError(
@@ -406,14 +394,10 @@ def _as_sent(value: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _url(origin: Origin) -> httpx.URL:
-    """Parsed once: for each request it would be a tenth of all that a part costs in Python."""
-    return httpx.URL(str(origin))
-
-
-@lru_cache(maxsize=1024)
-def _authority(origin: Origin) -> str:
-    return str(origin).partition("//")[2]
+def _first_fields(origin: Origin) -> tuple[tuple[bytes, bytes], ...]:
+    """What each request to there begins with."""
+    authority = str(origin).partition("//")[2]
+    return (b"Host", authority.encode()), (b"User-Agent", USER_AGENT.encode()), (b"Accept-Encoding", b"identity")
 
 
 @lru_cache(maxsize=1024)

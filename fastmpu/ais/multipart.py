@@ -153,7 +153,7 @@ class MultipartUpload:
                 event = PartEvent.UNANSWERED
                 response = self._endpoint.send(other, message, body, body.length, **how)
             event = PartEvent.STORED
-            return response
+            return response.as_httpx()
         except (ClusterError, TransportError, NotAIStoreError, RedirectRefusedError) as error:
             failure = classify(facts_of(error, of_upload=True, sent=exchange.head_sent))
             if event is PartEvent.UNANSWERED and failure is Failure.UNKNOWN:
@@ -202,10 +202,10 @@ class MultipartUpload:
         try:
             response, body = self._endpoint.ask(self._messages.complete(self._id(), numbers))
             if body:
-                status = response.status_code
+                status = response.status
                 raise NotAIStoreError(f"cannot complete {self.uri}: {status} with a body; AIStore sends none")
             event = UploadEvent.ACCEPTED
-            return response
+            return response.as_httpx()
         except UploadNotFoundError as error:
             event = UploadEvent.REFUSED  # some 404s leave an upload behind that an abort clears away (protocol 5.1)
             what = "cannot complete; an older object of that name may be lost, too (protocol H6)"
@@ -239,7 +239,7 @@ class MultipartUpload:
         try:
             response, _ = self._endpoint.ask(self._messages.abort(self._id()))
             event = UploadEvent.GONE
-            return response
+            return response.as_httpx()
         except UploadNotFoundError:
             event = UploadEvent.GONE
             return None

@@ -18,6 +18,7 @@ from .multipart import MultipartUpload, flat_view
 from .names import check_object_name
 from .placement import name_digest
 from .reader import ObjectReader
+from .request import Reply
 
 if TYPE_CHECKING:
     from .._upload.receipt import Receipt
@@ -76,7 +77,7 @@ def _checksum_headers(checksum: Any) -> dict[str, str]:
 class Put:
     """A put's answer, and the target that gave it."""
 
-    response: httpx.Response
+    reply: Reply
     _origin: Origin
     _name_digest: int | None
 
@@ -112,7 +113,7 @@ class Object:
         `checksum` is (type, lower-case hex), as in ("crc32c", "e3069283"): AIStore checks it before it stores, and
         raises ChecksumRefusedError. A put may be repeated freely; it replaces the object.
         """
-        return self.put_body(BufferBody(flat_view(data, self.uri)), checksum=checksum).response
+        return self.put_body(BufferBody(flat_view(data, self.uri)), checksum=checksum).reply.as_httpx()
 
     def put_body(
         self,
@@ -130,8 +131,8 @@ class Object:
         message = self._messages.put(headers)
         # Each put asks anew: a stale redirect would store the object where nobody finds it (reliability S8).
         node = self._endpoint.locate(self._messages.put({}), body.length)
-        response = self._endpoint.send(node, message, body, body.length, exchange=exchange, cancel=cancel)
-        return Put(response, node.origin, self._name_digest)
+        reply = self._endpoint.send(node, message, body, body.length, exchange=exchange, cancel=cancel)
+        return Put(reply, node.origin, self._name_digest)
 
     @cached_property
     def _name_digest(self) -> int | None:

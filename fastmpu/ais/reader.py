@@ -37,7 +37,7 @@ class ObjectReader:
         response = self._endpoint.open(self._messages.get(self._range))
         taken = 0
         try:
-            for piece in response.iter_raw():
+            for piece in response.pieces():
                 taken += len(piece)
                 yield piece
         except httpx.TransportError as error:

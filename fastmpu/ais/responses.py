@@ -34,6 +34,7 @@ from ..errors import (
     UploadNotFoundError,
 )
 from .messages import Message
+from .request import Reply
 
 MAX_BODY = 1 << 20  # bytes of an answer that is not an object's content or a list
 SHOWN = 400  # characters of a server's words that an error shows
@@ -44,24 +45,34 @@ BUCKET_NOT_FOUND = ("ErrBckNotFound", "ErrRemoteBckNotFound")
 GATEWAY = (502, 503, 504)
 
 
-def read_body(response: httpx.Response, limit: int = MAX_BODY) -> bytes:
+def read_body(reply: Reply, limit: int = MAX_BODY) -> bytes:
     """The whole body, which also sets the connection free; NotAIStoreError where it is larger than makes sense."""
-    if response.is_stream_consumed:  # as httpx.MockTransport hands it over
-        return response.content
+    content = reply.content
+    if content is None:
+        content = _read(reply, limit)
+    elif len(content) > limit:
+        raise _too_long(limit)
+    reply.keep(content)
+    return content
+
+
+def _read(reply: Reply, limit: int) -> bytes:
     taken = io.BytesIO()  # whose repr does not show what a server may have sent back to us
     try:
-        assert isinstance(response.stream, httpx.SyncByteStream)
-        for piece in response.stream:  # not by httpx's iterators, whose frames hold pieces when one fails
+        for piece in reply.pieces():
             taken.write(piece)
             del piece
             if taken.tell() > limit:
-                raise NotAIStoreError(f"an answer of more than {limit} bytes where AIStore sends a short one")
+                raise _too_long(limit)
     except (httpx.TransportError, Cancelled) as error:
         raise TransportError(f"the answer broke off after {taken.tell()} bytes: {error}", sent=True) from error
     finally:
-        if not isinstance(response.stream, httpx.ByteStream):  # whose connection is free already
-            response.close()
+        reply.close()
     return taken.getvalue()
+
+
+def _too_long(limit: int) -> NotAIStoreError:
+    return NotAIStoreError(f"an answer of more than {limit} bytes where AIStore sends a short one")
 
 
 def shown(text: str) -> str:

@@ -48,9 +48,13 @@ class Timeouts:
         given = {field: environment.get(name, "").strip() for name, field in _VARIABLES.items()}
         return cls(**{field: _seconds(field, text) for field, text in given.items() if text})
 
+    def for_answer(self, length: int) -> float:
+        """The longest silence after a request with so many bytes of body."""
+        return self.response + self.response_per_gib * length / (1 << 30)
+
     def for_body(self, length: int) -> dict[str, float | None]:
         """In httpx's own terms."""
-        read = self.response + self.response_per_gib * length / (1 << 30)
+        read = self.for_answer(length)
         clocks = {"connect": self.connect, "write": self.write, "read": read, "pool": self.connect}
         return {name: None if clock == math.inf else clock for name, clock in clocks.items()}
 

@@ -1,6 +1,7 @@
 """How a cluster's nodes are reached: host, timings, TLS, and the model of the line to them.
 
 Threads: any. Servers are made while the cluster starts; what may change later, certificates, changes inside `NodeTls`.
+The servers' front has a thread of its own, from `open` to `close`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from fastmpu.mock.certificates import KINDS, Authority
+from fastmpu.mock.cpu_clock import CpuClock
+from fastmpu.mock.front import Front
 from fastmpu.mock.links import Link, NodeLink
-from fastmpu.mock.server import CpuClock, Handler, Server
+from fastmpu.mock.server import Handler, Server
 from fastmpu.mock.tls import NodeTls, Tls, TlsWire
 from fastmpu.mock.wire import Timings, Wire
 
@@ -39,6 +42,7 @@ class Network:
         self._link = link
         self._authority: Authority | None = None
         self._files: tempfile.TemporaryDirectory[str] | None = None
+        self._front: Front | None = None
 
     def open(self) -> None:
         self._nodes: dict[str, NodeTls] = {}
@@ -49,6 +53,9 @@ class Network:
             self.tls = self._issue("good")
         else:
             self.tls = self._asked
+        if self.tls is None and self._link is None:
+            self._front = Front(self.clock)
+            self._front.start()
 
     @property
     def scheme(self) -> str:
@@ -81,6 +88,7 @@ class Network:
             timings=self._timings,
             clock=self.clock,
             make_wire=_wire_maker(tls, link),
+            front=self._front,
         )
 
     def set_tls(self, tls: Tls | str, key: str | None) -> None:
@@ -97,7 +105,10 @@ class Network:
             node.cut_handshakes(times)
 
     def close(self) -> None:
-        """Remove the certificates that were made."""
+        """End the front, and remove the certificates that were made."""
+        if self._front is not None:
+            self._front.stop()
+            self._front = None
         if self._files is not None:
             self._files.cleanup()
             self._files = None

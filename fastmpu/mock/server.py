@@ -1,8 +1,10 @@
 """One node on the network: its listener, its connections and their threads.
 
-Threads: `accept` owns the listening socket. Each connection has a thread of its own, which owns the `Wire` and runs the
-node's handler. The thread that calls `stop` wakes them all by shutting their sockets down, and waits for them. Shared:
-the set of live connections and the CPU clock, each under its own lock.
+Threads: `accept` owns the listening socket. A connection, and with it the `Wire` and the running of the node's handler,
+belongs to one thread at a time: the cluster's front (see `front`) while it waits for a request and while that is light,
+else a thread of its own, which gives it back in time. Without a front, and while there are faults, it has its own from
+beginning to end. The thread that calls `stop` wakes them all by shutting their sockets down, and waits until they have
+let go. Shared: the table of live connections under a lock, which also guards who is its owner.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ from dataclasses import dataclass
 
 from fastmpu.mock.answers import Answer, Dropped, Refusal, refusal_answer
 from fastmpu.mock.body import Body
+from fastmpu.mock.cpu_clock import CpuClock
 from fastmpu.mock.fault_body import FaultyBody
 from fastmpu.mock.faults import Shot
+from fastmpu.mock.front import Front, is_light
 from fastmpu.mock.heads import BadHead, Request, parse_request
 from fastmpu.mock.mishaps import Mishaps, Watch, greet
 from fastmpu.mock.operations import operation_of
@@ -25,7 +29,7 @@ from fastmpu.mock.replies import send_answer
 from fastmpu.mock.truth import Record, Truth
 from fastmpu.mock.wire import Timings, Wire
 
-__all__ = ["CpuClock", "Exchange", "Handler", "Server"]
+__all__ = ["Exchange", "Handler", "Outcome", "Server"]
 
 _BACKLOG = 1024
 _STOP_SECONDS = 1.0  # a thread that is not back by then is inside a handler; it ends with that
@@ -45,28 +49,14 @@ class Exchange:
 Handler = Callable[[Exchange], Answer]
 
 
-class CpuClock:
-    """CPU seconds spent by many threads, those that have ended included."""
+@dataclass(frozen=True)
+class Outcome:
+    """A request that has been handled, and its answer, which has to go out."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._ended = 0.0
-        self._running: dict[int, float] = {}
-
-    def tick(self) -> None:
-        """Book the calling thread's time so far."""
-        self._running[threading.get_ident()] = time.thread_time()
-
-    def end(self) -> None:
-        """Book the calling thread's time for good: its identity will be given to another."""
-        with self._lock:
-            self._running.pop(threading.get_ident(), None)
-            self._ended += time.thread_time()
-
-    @property
-    def seconds(self) -> float:
-        with self._lock:
-            return self._ended + sum(list(self._running.values()))
+    exchange: Exchange
+    answer: Answer
+    mishaps: Mishaps | None
+    close: bool  # the connection ends after it
 
 
 class Server:
@@ -82,18 +72,22 @@ class Server:
         timings: Timings,
         clock: CpuClock,
         make_wire: Callable[[socket.socket, Timings], Wire] = Wire,
+        front: Front | None = None,
     ) -> None:
+        """`front` is for connections whose bytes are those on the socket, as they come."""
         self.host, self.port = host, port
         self._handler = handler
         self._node = node  # as errors tell it, "p[id]" or "t[id]"
         self._timings = timings
         self._make_wire = make_wire
         self._clock = clock
+        self._front = front
         self._listener: socket.socket | None = None
         self._accepting: threading.Thread | None = None
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._live: dict[Wire, threading.Thread] = {}
+        self._live: dict[Wire, threading.Thread | None] = {}  # None: at the front
+        self._left = threading.Condition(self._lock)  # one of them has gone
         self._connections = 0
         self._held: socket.socket | None = None  # the port while its door is shut
         self._waits: set[threading.Event] = set()
@@ -121,7 +115,7 @@ class Server:
         self._accepting.start()
 
     def stop(self) -> None:
-        """Close the listener and all connections, and wait for their threads."""
+        """Close the listener and all connections, and wait for those who serve them."""
         self._stopping.set()
         self._close_listener()
         if self._held is not None:
@@ -135,7 +129,10 @@ class Server:
             wire.shut()
         deadline = time.monotonic() + _STOP_SECONDS
         for thread in live.values():
-            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread is not None:
+                thread.join(max(0.0, deadline - time.monotonic()))
+        with self._left:
+            self._left.wait_for(lambda: not self._live, max(0.0, deadline - time.monotonic()))
 
     def prepare(self) -> None:
         """Faults have come or gone: new connections have the window that those want."""
@@ -207,52 +204,90 @@ class Server:
                 sock.close()
                 continue
             self._connections += 1
-            thread = threading.Thread(
-                target=self._serve,
-                args=(wire, self._connections),
-                name=f"mock-{self._node}-{wire.peer}",
-                daemon=True,
-            )
-            with self._lock:
-                self._live[wire] = thread
-            try:
-                thread.start()
-            except RuntimeError:  # no more threads, or the interpreter ends: the client is not left waiting
+            if self._front is None or self.watch.faults:
+                self._start_thread(wire, self._connections, greeted=False)
+            else:
                 with self._lock:
-                    del self._live[wire]
-                wire.close()
+                    self._live[wire] = None
+                self._front.take(self, wire, self._connections, first=True)
         self._clock.end()
 
-    def _serve(self, wire: Wire, connection: int) -> None:
+    def _start_thread(
+        self, wire: Wire, connection: int, *, greeted: bool, first: bool = True, outcome: Outcome | None = None
+    ) -> None:
+        thread = threading.Thread(
+            target=self._serve,
+            args=(wire, connection, greeted, first, outcome),
+            name=f"mock-{self._node}-{wire.peer}",
+            daemon=True,
+        )
+        with self._lock:
+            if not self._stopping.is_set():  # else `stop` has counted them already
+                self._live[wire] = thread
+                try:
+                    thread.start()
+                    return
+                except RuntimeError:  # no more threads, or the interpreter ends: the client is not left waiting
+                    pass
+        self.let_go(wire)
+
+    def _serve(self, wire: Wire, connection: int, greeted: bool, first: bool, outcome: Outcome | None) -> None:
+        """A thread's work for one connection. `outcome` is what it owes its client before anything else."""
+        goes_back = False
         try:
-            first = True
-            if self.watch.faults:
-                greet(wire, self.watch, self.wait)
-            wire.open()
-            while self._serve_one(wire, connection, first=first):
-                first = False
+            if not greeted:
+                if self.watch.faults:
+                    greet(wire, self.watch, self.wait)
+                wire.open()
+            if outcome is None:
+                outcome = self._next(wire, connection, first=first)
+            while outcome is not None and self.deliver(wire, outcome):
                 self._clock.tick()
+                goes_back = self._is_for_front(wire, outcome.exchange.request)
+                if goes_back:
+                    break
+                outcome = self._next(wire, connection, first=False)
         except OSError:
             pass  # the peer is gone; whoever wanted to know has been told by its body
         finally:
-            with self._lock:
-                self._live.pop(wire, None)
-            wire.close()
+            if goes_back:
+                self._give_back(wire, connection)
+            else:
+                self.let_go(wire)
             self._clock.end()
 
-    def _serve_one(self, wire: Wire, connection: int, *, first: bool) -> bool:
-        """Answer one request. False if the connection has to close."""
+    def _is_for_front(self, wire: Wire, request: Request) -> bool:
+        """Whether a connection is to wait at the front, after this request: such are followed by their like."""
+        return self._front is not None and not self.watch.faults and not wire.ahead and is_light(request)
+
+    def _give_back(self, wire: Wire, connection: int) -> None:
+        assert self._front is not None
+        with self._lock:
+            self._live[wire] = None
+        self._front.take(self, wire, connection, first=False)
+
+    def _next(self, wire: Wire, connection: int, *, first: bool) -> Outcome | None:
+        """Wait for a request and handle it. None if the connection has to close."""
         try:
             head = wire.receive_head(first=first)
             if head is None:
-                return False
+                return None
             request = parse_request(head)
         except BadHead as error:
             wire.send(error.answer)
             wire.end_output()
             wire.wait_for_peer_to_close()
-            return False
-        exchange, mishaps = self._meet(wire, connection, request)
+            return None
+        return self.handle(wire, connection, request, faulty=bool(self.watch.faults))
+
+    # -- what the front, too, does with its connections
+
+    def handle(self, wire: Wire, connection: int, request: Request, *, faulty: bool) -> Outcome | None:
+        """Do what a request asks for. None if the connection has to close without an answer.
+
+        `faulty`: faults may meet it, and keep the calling thread waiting.
+        """
+        exchange, mishaps = self._meet(wire, connection, request, faulty=faulty)
         record = exchange.record
         try:
             answer = self._answer(exchange, mishaps)
@@ -263,24 +298,42 @@ class Server:
             record.answer = "lost"  # until it is out
             close = exchange.body.settle(closing=request.wants_close or answer.close)
             record.received = exchange.body.received
-            if mishaps is not None:
-                return mishaps.deliver(answer, record, close=close)
-            whole = send_answer(wire, request, answer, close=close)
-            record.answer = "sent" if whole else "cut"
-            if close and whole:
-                exchange.body.close()
-            return whole and not close
+            return Outcome(exchange, answer, mishaps, close)
         except Dropped:
             record.answer = "lost"
-            return False
+            return None
         finally:
             if record.alive:
                 self._end(exchange, None)
 
-    def _meet(self, wire: Wire, connection: int, request: Request) -> tuple[Exchange, Mishaps | None]:
+    def deliver(self, wire: Wire, outcome: Outcome) -> bool:
+        """Let an answer out. False if the connection has to close."""
+        exchange, answer, mishaps, close = outcome.exchange, outcome.answer, outcome.mishaps, outcome.close
+        if mishaps is not None:
+            return mishaps.deliver(answer, exchange.record, close=close)
+        whole = send_answer(wire, exchange.request, answer, close=close)
+        exchange.record.answer = "sent" if whole else "cut"
+        if close and whole:
+            exchange.body.close()
+        return whole and not close
+
+    def hand_over(self, wire: Wire, connection: int, *, first: bool, outcome: Outcome | None = None) -> None:
+        """Give a connection a thread: for its next request, or to deliver an answer that may have to wait."""
+        self._start_thread(wire, connection, greeted=True, first=first, outcome=outcome)
+
+    def let_go(self, wire: Wire) -> None:
+        """A connection is over."""
+        wire.close()
+        with self._left:
+            self._live.pop(wire, None)
+            self._left.notify_all()
+
+    # -- one exchange
+
+    def _meet(self, wire: Wire, connection: int, request: Request, *, faulty: bool) -> tuple[Exchange, Mishaps | None]:
         """A request has come: note it, and see which faults it meets."""
         watch, operation = self.watch, operation_of(request)
-        body = FaultyBody(wire, request) if watch.faults else Body(wire, request)
+        body = FaultyBody(wire, request) if faulty else Body(wire, request)
         record = watch.truth.begin(self._node, watch.site.type, connection, operation, request.length)
         exchange = Exchange(request, body, wire.peer, record, watch.truth)
         if not isinstance(body, FaultyBody):

@@ -3,8 +3,8 @@
 `Wire` is the plain one, `tls.TlsWire` its sibling under TLS; they differ in the four methods that touch bytes, and in
 how they end. Either may run through a `Lane`, which makes it as slow as a long or narrow line (see `links`).
 
-Threads: a `Wire` belongs to the thread that serves its connection. `shut` alone may be called from another thread; it
-wakes the owner out of whatever it waits for.
+Threads: a `Wire` belongs to one thread at a time: the front's while its connection waits for a request, or the one that
+serves it (see `front`). `shut` alone may be called from another; it wakes the owner out of whatever it waits for.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Wire:
         host, port = sock.getpeername()[:2]
         self.peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._lane = lane
+        self.first_head_since: float | None = None  # set where another thread has waited before `receive_head` does
         self._ahead = bytearray()
         self._patience: float | None = None
 
@@ -61,7 +62,7 @@ class Wire:
 
     def receive_head(self, *, first: bool) -> bytes | None:
         """The next head; None if the peer ended, reset or was silent for too long."""
-        begun: float | None = None
+        begun = self.first_head_since if first else None
         patience = self.timings.header if first else self.timings.idle
         searched = 0
         while True:
@@ -83,6 +84,32 @@ class Wire:
             if not some:
                 return None
             self._ahead += some
+
+    @property
+    def ahead(self) -> int:
+        """How many bytes have come ahead of their turn."""
+        return len(self._ahead)
+
+    def receive_at_once(self, scratch: bytearray) -> int:
+        """How many bytes have come, all of them ahead now; 0 if the peer ended. BlockingIOError if there is nothing."""
+        size = self.socket.recv_into(scratch, 0, socket.MSG_DONTWAIT)
+        self._ahead += memoryview(scratch)[:size]
+        return size
+
+    def peek_head(self) -> bytes | None:
+        """The next head, which stays ahead; None if it is not whole, or longer than most."""
+        found = _HEAD_END.search(self._ahead, 0, _FIRST_READ)
+        return bytes(self._ahead[: found.end()]) if found else None
+
+    def skip_head(self, size: int) -> None:
+        """The head of that size has been dealt with."""
+        del self._ahead[:size]
+
+    def has_room(self) -> bool:
+        """Whether the kernel takes a short answer without making us wait; also if the connection is over."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLOUT)
+        return bool(poll.poll(0))
 
     def read_into(self, view: memoryview) -> int:
         """Bytes received into `view`, at least one; 0 if the peer ended."""

@@ -45,6 +45,7 @@ def test_a_client_is_not_left_waiting_where_there_is_no_thread_for_it(
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", none)
         with Call(cluster.endpoint) as call:
+            call.send(HEALTH)
             assert call.ended()
     with Call(cluster.endpoint) as call:
         assert call.ask("GET", "/v1/health").status == 200

@@ -30,6 +30,7 @@ def no_journal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def bucket(obj: fastmpu.Object) -> fastmpu.Bucket:
+    """Behind the tap, where small objects have threads; in a lane of their own: test_small_lane.py."""
     return obj.bucket
 
 

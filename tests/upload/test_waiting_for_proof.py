@@ -22,11 +22,16 @@ from fastmpu.errors import Cancelled
 DATA = b"small" * 100
 
 
-@pytest.fixture
-def bucket(obj: fastmpu.Object, monkeypatch: pytest.MonkeyPatch) -> fastmpu.Bucket:
+@pytest.fixture(params=["small lane", "lanes"])
+def bucket(
+    request: pytest.FixtureRequest, cluster: mock.Cluster, obj: fastmpu.Object, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[fastmpu.Bucket]:
+    """Behind fastmpu's own transport, and behind one that others have added to, where each waits in its own thread."""
     monkeypatch.setenv("FASTMPU_JOURNAL", "off")
-    obj.bucket.head()  # so that the first map, before anything is stored, is behind us
-    return obj.bucket
+    with fastmpu.Client(cluster.endpoint, timeouts=fastmpu.Timeouts(fence=0.05)) as own:
+        bucket = own.bucket("bucket") if request.param == "small lane" else obj.bucket
+        bucket.head()  # so that the first map, before anything is stored, is behind us
+        yield bucket
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +75,7 @@ def test_no_more_than_some_are_parked(bucket: fastmpu.Bucket, cluster: mock.Clus
         transfers = [upload.submit(path, f"{bucket.uri}/") for path in files]
     assert {transfer.result().verified for transfer in transfers} == {"head"}
     # The first, those that are parked while its map is on its way, and one in the lane.
-    assert uploader.LEAST_HELD < puts_before(cluster, maps(cluster)[0]) <= uploader.LEAST_HELD + 2
+    assert uploader.LEAST_HELD <= puts_before(cluster, maps(cluster)[0]) <= uploader.LEAST_HELD + 2
 
 
 def test_one_alone_does_not_wait_for_others(

@@ -1,0 +1,72 @@
+"""How whoever runs a request waits: in the kernel, or, in a thread that has many requests under way, by letting another
+of them go on.
+
+Threads: which of the two it is belongs to the thread (`wait_by`), so nobody above or below has to know. Whatever may
+wait in here must not hold a lock: the request that goes on meanwhile, in the same thread, may want it. Foreign code
+that is called on the way, as a user's function, has the thread to itself: `wait_by(None)`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Waiter(Protocol):
+    """Lets others go on in this thread, and comes back when there is a reason to."""
+
+    def ready(self, fd: int, events: int, seconds: float) -> int:
+        """The events of poll(2) that have come to pass; 0 after so many seconds."""
+        ...
+
+    def pause(self, seconds: float) -> None:
+        """Comes back after so many seconds."""
+        ...
+
+    def elsewhere(self, call: Callable[[], T]) -> T:
+        """What `call` returns or raises: in another thread, since it may take long."""
+        ...
+
+
+class _Local(threading.local):
+    waiter: Waiter | None = None
+
+
+_local = _Local()
+
+
+def waiter() -> Waiter | None:
+    """This thread's; None: it waits in the kernel."""
+    return _local.waiter
+
+
+@contextmanager
+def wait_by(waiter: Waiter | None) -> Iterator[None]:
+    """From here on, in this thread."""
+    before, _local.waiter = _local.waiter, waiter
+    try:
+        yield
+    finally:
+        _local.waiter = before
+
+
+def pause(seconds: float, event: threading.Event | None = None) -> None:
+    """So long, or until the event is set, as far as this thread can be woken by one."""
+    waiter = _local.waiter
+    if waiter is not None:
+        waiter.pause(seconds)
+    elif event is not None:
+        event.wait(seconds)
+    else:
+        time.sleep(seconds)
+
+
+def elsewhere(call: Callable[[], T]) -> T:
+    """What `call`, which may take long, returns; here, unless others would have to wait for it."""
+    waiter = _local.waiter
+    return call() if waiter is None else waiter.elsewhere(call)

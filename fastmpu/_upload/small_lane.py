@@ -1,0 +1,211 @@
+"""One thread that has many small objects under way at once.
+
+A small object is some 0.3 ms of Python, with half a dozen short waits for the network in between. Threads that take
+turns at it spend more on handing the interpreter to each other, from core to core, than on their work
+(docs/performance.md). Here each object is a greenlet: the same code, which waits by `SmallLane.ready` where it would
+wait in poll(2), and there the next one goes on.
+
+Threads: "fastmpu-small_0" owns all greenlets and what they wait for, while there are any. Any thread submits. The lock
+guards the queue and the two flags; nothing is run, and nobody woken, under it. "fastmpu-read_0" and up read what is not
+in the page cache.
+
+Whatever a greenlet calls and may wait in there must not hold a lock (waiting.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from greenlet import getcurrent, greenlet
+
+from .._transport import wait_by
+from .workers import Places
+
+T = TypeVar("T")
+Task = Callable[[], object]
+
+LONGEST_WAIT: Final = 3600.0  # seconds; poll(2) counts milliseconds in an int
+
+logger = logging.getLogger("fastmpu")
+
+
+class SmallLane:
+    """Does what is submitted, in order, as many at once as it gets of `places` and while `has_room` says so. Close it
+    when nothing is submitted any more."""
+
+    def __init__(self, places: Places, has_room: Callable[[], bool]):
+        self._places = places
+        self._has_room = has_room
+        self._thread = ThreadPoolExecutor(1, "fastmpu-small")
+        self._readers = ThreadPoolExecutor(places.most, "fastmpu-read")
+        self._lock = threading.Lock()
+        self._queue: deque[Task] = deque()
+        self._beside: deque[Task] = deque()
+        self._back: deque[greenlet] = deque()  # from elsewhere
+        self._at_work = False
+        self._asleep = False
+        self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
+        # The thread's own:
+        self._hub: greenlet | None = None
+        self._poll = select.poll()
+        self._poll.register(self._woken, select.POLLIN)
+        self._by_fd: dict[int, greenlet] = {}
+        self._until: dict[greenlet, float] = {}
+        self._running = 0
+        places.on_free = self._look_again
+
+    def submit(self, task: Task) -> None:
+        """RuntimeError when the interpreter is shutting down, and nothing was submitted."""
+        self._give(self._queue, task)
+
+    def beside(self, task: Task) -> None:
+        """The same at once, whatever is under way, and without a place."""
+        self._give(self._beside, task)
+
+    def _look_again(self) -> None:
+        if self._queue:
+            self.wake()
+
+    def wake(self) -> None:
+        """To look whether there is more to do."""
+        if self._asleep:
+            self._asleep = False
+            try:
+                os.write(self._wake, b"\0")
+            except OSError:
+                pass  # it is full of wakes, or closed
+
+    def close(self) -> None:
+        """Twice is fine."""
+        self._thread.shutdown()
+        self._readers.shutdown()
+        with self._lock:
+            ends, self._woken, self._wake = (self._woken, self._wake), -1, -1
+        for end in ends:
+            if end >= 0:
+                os.close(end)
+
+    def _give(self, queue: deque[Task], task: Task) -> None:
+        with self._lock:
+            if not self._at_work:
+                self._thread.submit(self._work)
+                self._at_work = True
+            queue.append(task)
+        self.wake()
+
+    # --- the thread's own ---------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        """Until there is nothing to do."""
+        self._hub = getcurrent()
+        with wait_by(self):
+            while True:
+                self._begin()
+                with self._lock:
+                    if not (self._running or self._queue or self._beside):
+                        self._at_work = False
+                        return
+                self._wait()
+
+    def _begin(self) -> None:
+        """What may begin."""
+        while self._beside:
+            greenlet(self._do, self._hub).switch(self._beside.popleft())
+        while self._queue and self._has_room() and self._places.try_take():
+            greenlet(self._do_several, self._hub).switch()
+
+    def _do_several(self) -> None:
+        """One after the other, in one place. As long as nobody else waits for that, and it may take long."""
+        try:
+            while self._queue and self._has_room():
+                self._do(self._queue.popleft())
+                if self._places.wanted:
+                    break
+        finally:
+            self._places.give_back()
+
+    def _do(self, task: Task) -> None:
+        self._running += 1
+        try:
+            task()
+        except BaseException:
+            logger.exception("fastmpu: a task that keeps its own errors has raised one")
+        finally:
+            self._running -= 1
+
+    def _wait(self) -> None:
+        """For whatever comes first; then those go on who waited for it."""
+        now = time.monotonic()
+        left = max(0.0, min(self._until.values(), default=now + LONGEST_WAIT) - now)
+        self._asleep = True
+        if self._back or self._beside or (self._queue and self._has_room() and self._places.free):
+            left = 0.0  # came before it could wake us
+        happened = self._poll.poll(math.ceil(left * 1000))
+        self._asleep = False
+        for fd, events in happened:
+            if fd == self._woken:
+                os.read(fd, 1 << 12)
+            else:
+                self._by_fd[fd].switch(events)
+        while self._back:
+            self._back.popleft().switch()
+        now = time.monotonic()
+        for each in [each for each, until in self._until.items() if until <= now]:
+            if each in self._until:
+                each.switch(0)
+
+    # --- for the greenlets (waiting.py) -------------------------------------------------------------------------------
+
+    def ready(self, fd: int, events: int, seconds: float) -> int:
+        me = getcurrent()
+        self._by_fd[fd] = me
+        self._poll.register(fd, events)
+        try:
+            return self._sleep(me, seconds)
+        finally:
+            self._poll.unregister(fd)
+            del self._by_fd[fd]
+
+    def pause(self, seconds: float) -> None:
+        self._sleep(getcurrent(), seconds)
+
+    def elsewhere(self, call: Callable[[], T]) -> T:
+        me = getcurrent()
+        try:
+            future = self._readers.submit(call)
+        except RuntimeError:  # the interpreter is shutting down
+            return call()
+
+        def tell(_: Future[T]) -> None:
+            self._back.append(me)
+            self.wake()
+
+        future.add_done_callback(tell)
+        assert self._hub is not None
+        self._hub.switch()
+        return future.result()
+
+    def _sleep(self, me: greenlet, seconds: float) -> int:
+        self._until[me] = time.monotonic() + seconds
+        try:
+            assert self._hub is not None
+            events: int = self._hub.switch()
+            return events
+        finally:
+            del self._until[me]
+
+
+def _pipe() -> tuple[int, int]:
+    ends = os.pipe()
+    for end in ends:
+        os.set_blocking(end, False)
+    return ends
