@@ -119,8 +119,8 @@ def main() -> None:
             (Path(directory) / f"{number:06}").write_bytes(os.urandom(options.size * KiB))
         for turn in range(options.runs + 1):
             for who in costs:
-                # Under names of its own: a put of what is there already stores nothing (protocol 4.1). And into a bucket
-                # that is empty, so that a mock, which keeps all in memory, is as large for one as for the next.
+                # Under names of its own: a put of what is there already stores nothing (protocol 4.1). And into an
+                # empty bucket, so that a mock, which keeps all in memory, is as large for one as for the next.
                 make_bucket(endpoint)
                 arguments = [JOB, who, endpoint, directory, f"{who}-{turn}/", str(options.workers)]
                 cost = in_a_child("bench.small_objects", *arguments)
