@@ -112,6 +112,8 @@ class SocketStream(NetworkStream):
         self._socket.shutdown(socket.SHUT_WR)
 
     def is_readable(self) -> bool:
+        if self._mask == select.POLLIN:
+            return bool(self._poll.poll(0))
         return self.wait(True, False, 0.0) != 0
 
     def close(self) -> None:

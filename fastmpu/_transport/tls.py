@@ -77,6 +77,9 @@ class TlsStream(SocketStream):
             return READABLE
         return self._wait(self._in_mask if readable else 0, self._out_mask if writable else 0, seconds)
 
+    def is_readable(self) -> bool:
+        return self.wait(True, False, 0.0) != 0
+
     def half_close(self) -> None:
         """TLS's own end (close_notify), then TCP's.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from .._plan import Plan, plan_parts
@@ -85,12 +85,18 @@ def to_the_end(steps: Steps, by_map: Callable[[Put], bool], answer: bool | None 
 
 def plan_for(size: int, options: UploadOptions, target: Object) -> Plan:
     """How `size` bytes are cut for this object."""
+    limits = options.part_size, options.multipart_threshold, options.max_concurrency
+    return _planned(size, *limits, target.bucket.provider)
+
+
+@lru_cache(maxsize=4096)  # an Uploader asks when it is given a source, and again when its turn comes
+def _planned(size: int, part_size: int | str, threshold: int | str, max_concurrency: int, provider: str) -> Plan:
     return plan_parts(
         size,
-        part_size=options.part_size,
-        multipart_threshold=options.multipart_threshold,
-        max_concurrency=options.max_concurrency,
-        provider=target.bucket.provider,
+        part_size=part_size,
+        multipart_threshold=threshold,
+        max_concurrency=max_concurrency,
+        provider=provider,
     )
 
 

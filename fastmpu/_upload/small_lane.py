@@ -52,8 +52,9 @@ class SmallLane:
         self._beside: deque[Task] = deque()
         self._back: deque[greenlet] = deque()  # from elsewhere
         self._at_work = False
+        self._closed = False
         self._asleep = False
-        self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
+        self._woken, self._wake = os.pipe()
         # The thread's own:
         self._hub: greenlet | None = None
         self._poll = select.poll()
@@ -78,21 +79,20 @@ class SmallLane:
     def wake(self) -> None:
         """To look whether there is more to do."""
         if self._asleep:
-            self._asleep = False
-            try:
-                os.write(self._wake, b"\0")
-            except OSError:
-                pass  # it is full of wakes, or closed
+            with self._lock:  # else the descriptor might be somebody else's by now
+                if self._asleep and not self._closed:
+                    self._asleep = False
+                    os.write(self._wake, b"\0")
 
     def close(self) -> None:
         """Twice is fine."""
         self._thread.shutdown()
         self._readers.shutdown()
         with self._lock:
-            ends, self._woken, self._wake = (self._woken, self._wake), -1, -1
-        for end in ends:
-            if end >= 0:
-                os.close(end)
+            if not self._closed:
+                self._closed = True
+                os.close(self._woken)
+                os.close(self._wake)
 
     def _give(self, queue: deque[Task], task: Task) -> None:
         with self._lock:
@@ -124,11 +124,11 @@ class SmallLane:
             greenlet(self._do_several, self._hub).switch()
 
     def _do_several(self) -> None:
-        """One after the other, in one place. As long as nobody else waits for that, and it may take long."""
+        """One after the other, in one place, as long as no thread waits for one."""
         try:
             while self._queue and self._has_room():
                 self._do(self._queue.popleft())
-                if self._places.wanted:
+                if self._places.are_wanted:
                     break
         finally:
             self._places.give_back()
@@ -147,7 +147,7 @@ class SmallLane:
         now = time.monotonic()
         left = max(0.0, min(self._until.values(), default=now + LONGEST_WAIT) - now)
         self._asleep = True
-        if self._back or self._beside or (self._queue and self._has_room() and self._places.free):
+        if self._back or self._beside or (self._queue and self._has_room() and self._places.are_left):
             left = 0.0  # came before it could wake us
         happened = self._poll.poll(math.ceil(left * 1000))
         self._asleep = False
@@ -202,10 +202,3 @@ class SmallLane:
             return events
         finally:
             del self._until[me]
-
-
-def _pipe() -> tuple[int, int]:
-    ends = os.pipe()
-    for end in ends:
-        os.set_blocking(end, False)
-    return ends

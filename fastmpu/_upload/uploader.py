@@ -95,15 +95,31 @@ def upload(
         return to_the_end(steps, lambda put: False)  # there is nobody to share a map with: HEAD tells
 
 
+class _Stop:
+    """A CancelEvent that nobody waits for. There may be thousands, and a threading.Event is a handful of objects."""
+
+    __slots__ = ("_is_set",)
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        self._is_set = True
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+
 class Transfer(Future[Receipt]):
     """One upload of an `Uploader`: a future, for `result()`, `add_done_callback`, `concurrent.futures.as_completed`."""
 
     def __init__(self, uri: str, total: int):
         super().__init__()
         self.uri = uri
-        self._stop = threading.Event()
+        self._total = total
+        self._stop = _Stop()
         self._upload: Upload | None = None  # while it is under way: it holds the source, and maybe its bytes
-        self._last = ProgressEvent(total, 0, 0, "waiting", 0.0)  # how far it is when it is not
+        self._last: ProgressEvent | None = None  # how far it was when it ended
         self._guard = threading.Lock()  # of the next two
         self._callbacks: list[Callable[[Future[Receipt]], object]] = []
         self._called = False
@@ -148,7 +164,9 @@ class Transfer(Future[Receipt]):
     def snapshot(self) -> ProgressEvent:
         """How far it is, now."""
         upload = self._upload
-        return self._last if upload is None else upload.snapshot()
+        if upload is not None:
+            return upload.snapshot()
+        return self._last or ProgressEvent(self._total, 0, 0, "waiting", 0.0)
 
     def __repr__(self) -> str:
         return f"<Transfer {self.uri} {self._state.lower()}>"

@@ -21,32 +21,44 @@ class Places:
 
     def __init__(self, most: int):
         self.most = most
-        self.free = most
-        self.wanted = 0
-        """So many threads wait for one."""
         self.on_free: Callable[[], object] = lambda: None
         """Called when a thread has given its place back."""
+        self._free = most
+        self._wanted = 0  # so many threads wait for one
         self._changed = threading.Condition(threading.Lock())
 
+    @property
+    def are_wanted(self) -> bool:
+        """By threads that have to wait for one."""
+        return self._wanted > 0
+
+    @property
+    def are_left(self) -> bool:
+        """For whoever need not wait for one, once those who wait have theirs."""
+        return self._free > self._wanted
+
     def try_take(self) -> bool:
+        """One of those that are left."""
         with self._changed:
-            taken = self.free > 0
-            self.free -= taken
+            taken = self.are_left
+            self._free -= taken
             return taken
 
     def give_back(self) -> None:
         with self._changed:
-            self.free += 1
+            self._free += 1
             self._changed.notify()
 
     def within(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """`fn` in a place, as soon as there is one."""
         with self._changed:
-            self.wanted += 1
-            while not self.free:
-                self._changed.wait()
-            self.wanted -= 1
-            self.free -= 1
+            self._wanted += 1
+            try:
+                while not self._free:
+                    self._changed.wait()
+                self._free -= 1
+            finally:
+                self._wanted -= 1
         try:
             return fn(*args, **kwargs)
         finally:
