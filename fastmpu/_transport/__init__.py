@@ -11,7 +11,7 @@ from .exchange import CancelFlag, Cancelled, Exchange, Limits, Phase
 from .head import AnswerHead
 from .pool import ConnectionPool
 from .stream import NetworkStream, SocketStream
-from .waiting import Waiter, elsewhere, pause, wait_by, waiter
+from .waiting import Waiter, pause, unhindered, wait_by, waiter
 from .wire import Answer, Broken, Wire, WireRequest
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ __all__ = [
     "ZeroCopyTransport",
     "as_httpx",
     "as_response",
-    "elsewhere",
     "origin_of",
     "pause",
+    "unhindered",
     "wait_by",
     "waiter",
 ]

@@ -11,12 +11,13 @@ import select
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .exchange import CancelFlag, Stalled, wait_until
 from .stream import NetworkStream, SocketStream
-from .waiting import waiter
+from .waiting import unhindered, waiter
 
 if TYPE_CHECKING:
     import ssl
@@ -86,7 +87,7 @@ class Connector:
         return stream
 
     def _open(self, origin: Origin, until: float, cancel: CancelFlag | None) -> socket.socket:
-        addresses = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+        addresses = unhindered(partial(socket.getaddrinfo, origin.host, origin.port, type=socket.SOCK_STREAM))
         failure: OSError | Stalled = OSError(f"no address for {origin.host}")
         for index, (family, kind, protocol, _, address) in enumerate(addresses):
             # Each address gets its share of what is left, so that a silent one does not use up the time of a good one.

@@ -2,8 +2,8 @@
 of them go on.
 
 Threads: which of the two it is belongs to the thread (`wait_by`), so nobody above or below has to know. Whatever may
-wait in here must not hold a lock: the request that goes on meanwhile, in the same thread, may want it. Foreign code
-that is called on the way, as a user's function, has the thread to itself: `wait_by(None)`.
+wait in here must not hold a lock: the request that goes on meanwhile, in the same thread, may want it. What knows
+nothing of this and may wait, as the system's lookup of names, or a user's function, is called `unhindered`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Waiter(Protocol):
         """Comes back after so many seconds."""
         ...
 
-    def elsewhere(self, call: Callable[[], T]) -> T:
-        """What `call` returns or raises: in another thread, since it may take long."""
+    def in_another_thread(self, call: Callable[[], T]) -> T:
+        """What `call` returns or raises; others go on meanwhile."""
         ...
 
 
@@ -66,7 +66,8 @@ def pause(seconds: float, event: threading.Event | None = None) -> None:
         time.sleep(seconds)
 
 
-def elsewhere(call: Callable[[], T]) -> T:
-    """What `call`, which may take long, returns; here, unless others would have to wait for it."""
+def unhindered(call: Callable[[], T]) -> T:
+    """What `call` returns, which may take long, or wait in ways of its own: called here, unless others in this thread
+    would have to wait with it."""
     waiter = _local.waiter
-    return call() if waiter is None else waiter.elsewhere(call)
+    return call() if waiter is None else waiter.in_another_thread(call)

@@ -148,7 +148,7 @@ def as_response(head: AnswerHead, stream: httpx.SyncByteStream) -> httpx.Respons
     return httpx.Response(head.status, headers=head.fields, stream=stream, extensions=extensions)
 
 
-def as_httpx(broken: Broken, request: httpx.Request | None = None) -> httpx.TransportError:
+def as_httpx(broken: Broken, request: httpx.Request) -> httpx.TransportError:
     """The most specific class of httpx for what happened, saying where and when. Raise it from the other's cause."""
     kind: type[httpx.TransportError]
     cause = broken.__cause__

@@ -29,7 +29,7 @@ from .small_lane import SmallLane
 # Seconds between two maps while others are on their way: at 1,000 objects a second twenty share one, and none waits
 # long.
 PAUSE: Final = 0.02
-SLICE: Final = 0.002  # seconds between looks whether anybody is still on the way
+LOOK: Final = 0.002  # seconds between looks whether anybody is still on the way
 
 logger = logging.getLogger("fastmpu")
 
@@ -113,7 +113,7 @@ class Proofs:
     def _prove(self) -> None:
         while batch := self._take():
             doubtful = []
-            for one, proved in zip(batch, at_owners(self._endpoint, [one.put for one in batch]), strict=True):
+            for one, proved in zip(batch, self._proved(batch), strict=True):
                 if proved:
                     one.resume(True)
                 else:
@@ -127,6 +127,12 @@ class Proofs:
                 except RuntimeError:  # the interpreter is shutting down; twice would do no harm
                     self.look()
 
+    def _proved(self, batch: list[Parked]) -> list[bool]:
+        try:
+            return at_owners(self._endpoint, [one.put for one in batch])
+        except BaseException:  # noqa: BLE001 - as a token function's SystemExit: whoever looks at them is told
+            return [False] * len(batch)
+
     def _take(self) -> list[Parked]:
         """All that are parked, after a pause for others to come along."""
         while True:
@@ -137,7 +143,7 @@ class Proofs:
                     self._at_work = bool(batch)
                     self._asked = time.monotonic()
                     return batch
-            pause(min(left, SLICE))
+            pause(min(left, LOOK))
 
 
 def at_owners(endpoint: Endpoint, puts: Sequence[Put]) -> list[bool]:

@@ -6,8 +6,8 @@ turns at it spend more on handing the interpreter to each other, from core to co
 wait in poll(2), and there the next one goes on.
 
 Threads: "fastmpu-small_0" owns all greenlets and what they wait for, while there are any. Any thread submits. The lock
-guards the queue and the two flags; nothing is run, and nobody woken, under it. "fastmpu-read_0" and up read what is not
-in the page cache.
+guards what is submitted, whether the thread is at work, and the bell that wakes it. "fastmpu-read_0" and up do what may
+take long: they read what is not in the page cache, look names up, and ask the user's function for a token.
 
 Whatever a greenlet calls and may wait in there must not hold a lock (waiting.py).
 """
@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import select
+import socket
 import threading
 import time
 from collections import deque
@@ -28,7 +28,7 @@ from typing import Final, TypeVar
 from greenlet import getcurrent, greenlet
 
 from .._transport import wait_by
-from .workers import Places
+from .workers import Places, submit_or_do
 
 T = TypeVar("T")
 Task = Callable[[], object]
@@ -50,17 +50,17 @@ class SmallLane:
         self._lock = threading.Lock()
         self._queue: deque[Task] = deque()
         self._beside: deque[Task] = deque()
-        self._back: deque[greenlet] = deque()  # from elsewhere
+        self._back: deque[tuple[greenlet, object]] = deque()  # from another thread, and with what
         self._at_work = False
-        self._closed = False
         self._asleep = False
-        self._woken, self._wake = os.pipe()
+        self._bell: socket.socket | None = None  # wakes the thread; from the first task on
         # The thread's own:
         self._hub: greenlet | None = None
         self._poll = select.poll()
-        self._poll.register(self._woken, select.POLLIN)
+        self._ear: socket.socket | None = None
         self._by_fd: dict[int, greenlet] = {}
         self._until: dict[greenlet, float] = {}
+        self._away: dict[greenlet, object] = {}
         self._running = 0
         places.on_free = self._look_again
 
@@ -79,23 +79,26 @@ class SmallLane:
     def wake(self) -> None:
         """To look whether there is more to do."""
         if self._asleep:
-            with self._lock:  # else the descriptor might be somebody else's by now
-                if self._asleep and not self._closed:
+            with self._lock:
+                if self._asleep and self._bell is not None:
                     self._asleep = False
-                    os.write(self._wake, b"\0")
+                    self._bell.send(b"!")
 
     def close(self) -> None:
         """Twice is fine."""
         self._thread.shutdown()
         self._readers.shutdown()
         with self._lock:
-            if not self._closed:
-                self._closed = True
-                os.close(self._woken)
-                os.close(self._wake)
+            if self._bell is not None and self._ear is not None:
+                self._bell.close()
+                self._ear.close()
+                self._bell = self._ear = None
 
     def _give(self, queue: deque[Task], task: Task) -> None:
         with self._lock:
+            if self._bell is None:
+                self._ear, self._bell = socket.socketpair()
+                self._poll.register(self._ear, select.POLLIN)
             if not self._at_work:
                 self._thread.submit(self._work)
                 self._at_work = True
@@ -109,12 +112,17 @@ class SmallLane:
         self._hub = getcurrent()
         with wait_by(self):
             while True:
-                self._begin()
-                with self._lock:
-                    if not (self._running or self._queue or self._beside):
-                        self._at_work = False
-                        return
-                self._wait()
+                try:
+                    self._begin()
+                    with self._lock:
+                        if not (self._running or self._queue or self._beside):
+                            self._at_work = False
+                            return
+                    self._wait()
+                except BaseException as error:  # nothing known ends here; but nobody is to wait for ever
+                    logger.exception("fastmpu: what waits for the network in one thread has failed")
+                    for each in list(self._until):
+                        each.throw(RuntimeError(f"waiting for the network failed: {error!r}"))
 
     def _begin(self) -> None:
         """What may begin."""
@@ -145,19 +153,21 @@ class SmallLane:
     def _wait(self) -> None:
         """For whatever comes first; then those go on who waited for it."""
         now = time.monotonic()
-        left = max(0.0, min(self._until.values(), default=now + LONGEST_WAIT) - now)
+        left = max(0.0, min(LONGEST_WAIT, min(self._until.values(), default=math.inf) - now))
         self._asleep = True
         if self._back or self._beside or (self._queue and self._has_room() and self._places.are_left):
             left = 0.0  # came before it could wake us
         happened = self._poll.poll(math.ceil(left * 1000))
         self._asleep = False
         for fd, events in happened:
-            if fd == self._woken:
-                os.read(fd, 1 << 12)
-            else:
+            if fd in self._by_fd:
                 self._by_fd[fd].switch(events)
+            elif self._ear is not None:
+                self._ear.recv(1 << 12)
         while self._back:
-            self._back.popleft().switch()
+            each, done = self._back.popleft()
+            if self._away.get(each) is done:
+                each.switch(0)
         now = time.monotonic()
         for each in [each for each, until in self._until.items() if until <= now]:
             if each in self._until:
@@ -178,20 +188,30 @@ class SmallLane:
     def pause(self, seconds: float) -> None:
         self._sleep(getcurrent(), seconds)
 
-    def elsewhere(self, call: Callable[[], T]) -> T:
-        me = getcurrent()
+    def in_another_thread(self, call: Callable[[], T]) -> T:
+        me, ours = getcurrent(), threading.get_ident()
+        future: Future[T] = Future()
+        here = False
+
+        def run() -> None:
+            nonlocal here
+            try:
+                future.set_result(call())
+            except BaseException as error:  # noqa: BLE001 - the caller's
+                future.set_exception(error)
+            if threading.get_ident() == ours:
+                here = True  # there is no other
+            else:
+                self._back.append((me, future))
+                self.wake()
+
+        self._away[me] = future
         try:
-            future = self._readers.submit(call)
-        except RuntimeError:  # the interpreter is shutting down
-            return call()
-
-        def tell(_: Future[T]) -> None:
-            self._back.append(me)
-            self.wake()
-
-        future.add_done_callback(tell)
-        assert self._hub is not None
-        self._hub.switch()
+            submit_or_do(self._readers, run)
+            if not here:
+                self._sleep(me, math.inf)
+        finally:
+            del self._away[me]
         return future.result()
 
     def _sleep(self, me: greenlet, seconds: float) -> int:

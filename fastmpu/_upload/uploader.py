@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from .._source import is_local
+from .._transport import wait_by, waiter
 from ..ais import Client, Object, Secret, parse_uri
 from ..ais.credentials import TokenSource, held
 from ..ais.names import ObjectURI
@@ -123,7 +124,6 @@ class Transfer(Future[Receipt]):
         self._guard = threading.Lock()  # of the next two
         self._callbacks: list[Callable[[Future[Receipt]], object]] = []
         self._called = False
-        self._aside = False  # what users have given is called in another thread
 
     def add_done_callback(self, fn: Callable[[Future[Receipt]], object]) -> None:
         """As a Future's. `fn` is called after the result is there, and may take its time."""
@@ -151,7 +151,8 @@ class Transfer(Future[Receipt]):
     def _call(self, callbacks: Iterable[Callable[[Future[Receipt]], object]]) -> None:
         for callback in callbacks:
             try:
-                callback(self)
+                with wait_by(None):
+                    callback(self)
             except Exception:
                 logger.exception("a function that was given for %r failed", self)
 
@@ -221,10 +222,11 @@ class Uploader:
         """Upload `source` to `target`, both as in `upload`, as soon as its turn comes. `progress`, and what
         is given to the Transfer's `add_done_callback`, is called in the uploader's threads.
 
-        Raises UsageError for what can be seen now, before any request; RuntimeError when the uploader is closed. What
-        comes of the source, as a file that is not there, is the Transfer's.
+        Raises UsageError for what can be seen now, before any request; RuntimeError when the uploader is closed;
+        ForkError in a forked child. What comes of the source, as a file that is not there, is the Transfer's.
         """
         _check_progress(progress)
+        self._client.endpoint.check_process()
         if not isinstance(target, Object):
             target = _object(_place(target, source), self._client)
         options = self._resources.options
@@ -243,7 +245,6 @@ class Uploader:
             if in_one_go:
                 self._producers.submit(self._all_of, transfer, steps)
             elif size <= READ_ONCE and progress is None and self._takes_turns and self._at_hand(source, device):
-                transfer._aside = True
                 self._small_lane.submit(partial(self._store, transfer, steps))
             else:
                 self._lanes.submit(self._store, transfer, steps)
@@ -353,9 +354,7 @@ class Uploader:
         self._tell(transfer, outcome)
 
     def _resume(self, transfer: Transfer, steps: Steps, proved: bool) -> None:
-        """Once it is proved, in the small lane, where nothing of the users' is called. What is not proved, in a
-        lane."""
-        transfer._aside = transfer._aside or proved
+        """Once it is proved, in the small lane. What is not proved, in any lane."""
         outcome = _end_of(partial(to_the_end, steps, lambda put: False, proved))
         self._proofs.ended()
         self._tell(transfer, outcome)
@@ -363,16 +362,21 @@ class Uploader:
     def _tell(self, transfer: Transfer, outcome: Receipt | BaseException) -> None:
         callbacks = transfer._set(outcome)
         self._forget(transfer)
-        if not transfer._aside:
-            transfer._call(callbacks)
-        elif callbacks:
-            submit_or_do(self._callers, partial(transfer._call, callbacks))
+        if callbacks:
+            self._for_users(transfer, callbacks)
 
     def _report(self, transfer: Transfer, progress: OnProgress, event: ProgressEvent) -> None:
-        if not transfer._aside:
+        if waiter() is None:
             progress(event)
         else:
-            submit_or_do(self._callers, partial(transfer._call, [lambda _: progress(event)]))
+            self._for_users(transfer, [lambda _: progress(event)])
+
+    def _for_users(self, transfer: Transfer, functions: list[Callable[[Future[Receipt]], object]]) -> None:
+        """Functions of theirs may take long, and wait for what the small lane does: it never calls them."""
+        if waiter() is None:
+            transfer._call(functions)
+        else:
+            submit_or_do(self._callers, partial(transfer._call, functions))
 
 
 def _first_of(steps: Steps) -> Put | Receipt:

@@ -10,7 +10,7 @@ from .._checksum import new_checksum
 from .._plan import PartRange, Plan
 from .._sizes import KiB
 from .._source import PartReader
-from .._transport import BufferBody, Exchange, elsewhere, waiter
+from .._transport import BufferBody, Exchange, unhindered, waiter
 from ..ais import Object
 from ..ais.object import Put
 from .hash_range import hash_range
@@ -65,7 +65,7 @@ class WholePut:
         began = time.monotonic()
         content = None if waiter() is None else reader.at_hand(0, self._whole.length)
         if content is None:
-            content = elsewhere(lambda: reader.view(0, self._whole.length))
+            content = unhindered(lambda: reader.view(0, self._whole.length))
         self.spent.read += time.monotonic() - began
         return content
 
@@ -106,7 +106,7 @@ class WholePut:
             self.spent.sent(exchange)
             if self._job.resources.trace is not None:
                 self._job.resources.trace.attempt(self._target.uri, exchange, self.attempts)
-        headers = {name.lower(): value.decode("latin-1") for name, value in put.reply.fields}
+        headers = {name.lower(): value.decode("latin-1") for name, value in reversed(put.reply.fields)}
         if not any(name.startswith(b"ais-") for name in headers):
             return ""
         stored = headers.get(b"ais-checksum-type", "").replace("xxhash2", "xxhash")  # one value, two names

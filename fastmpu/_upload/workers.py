@@ -17,7 +17,8 @@ P = ParamSpec("P")
 
 
 class Places:
-    """How many requests a job may have in flight, over all of its threads. Any thread; one lock."""
+    """How many tasks of a job may be at work, over all of its threads; each has one body in flight at most. Any thread;
+    one lock."""
 
     def __init__(self, most: int):
         self.most = most

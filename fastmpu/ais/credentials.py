@@ -12,9 +12,10 @@ import stat
 import threading
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
-from .._transport import wait_by
+from .._transport import unhindered
 from ..errors import UsageError
 from .secret import LONGEST, Secret
 
@@ -77,8 +78,10 @@ class Credentials:
 
         Of many threads that were refused at once, one asks; the others get its answer.
         """
-        if self._source is None:
-            return refused
+        source = self._source
+        return refused if source is None else unhindered(partial(self._ask, source, refused))
+
+    def _ask(self, source: TokenSource, refused: Secret | None) -> Secret | None:
         this_thread = threading.get_ident()
         if self._asking == this_thread:
             raise UsageError("the function that returns tokens uses the very client that it is asked by")
@@ -86,8 +89,7 @@ class Credentials:
             if self._secret is refused:
                 self._asking = this_thread
                 try:
-                    with wait_by(None):  # it is the user's, and the lock is held
-                        fresh = Secret.hold(self._source())
+                    fresh = Secret.hold(source())
                 finally:
                     self._asking = None
                 fresh.check()
@@ -140,7 +142,7 @@ class TokenFile:
             warnings.warn(
                 f"{self._told}={self._path!r} has mode {mode:04o}: others may read or write it; chmod 600",
                 LooseTokenFileWarning,
-                stacklevel=8,  # who makes the client
+                stacklevel=10,  # who makes the client
             )
 
 

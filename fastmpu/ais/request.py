@@ -49,7 +49,7 @@ class Request:
     exchange: Exchange
     cancel: Any = None
     fenced: bool = False
-    """It is an attempt whose end matters: `fence` and `stall` of the timeouts hold."""
+    """It is an attempt whose end matters: `fence` and `progress` of the timeouts hold."""
 
     def send(self, transport: httpx.BaseTransport, token: Secret | None) -> Reply:
         """Raises what the transport raises, which is httpx's, `Cancelled`, and what a body raises."""
@@ -93,7 +93,7 @@ class Request:
                 self.exchange,
             )
         except Broken as broken:
-            raise as_httpx(broken) from broken.__cause__
+            raise as_httpx(broken, self.as_httpx()) from broken.__cause__
         return Reply(self, answer.head.status, answer.head.fields, answer=answer)
 
     def as_httpx(self) -> httpx.Request:
@@ -165,7 +165,7 @@ class Reply:
         try:
             yield from self._answer.read()
         except Broken as broken:
-            raise as_httpx(broken) from broken.__cause__
+            raise as_httpx(broken, self._request.as_httpx()) from broken.__cause__
 
     def close(self) -> None:
         """Twice is fine."""

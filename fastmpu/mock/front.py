@@ -19,12 +19,14 @@ this thread then sees as their end.
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import socket
 import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -111,7 +113,7 @@ class Front:
                     if key.data is None:
                         self._let_in()
                     else:
-                        self._attend(key.data)
+                        self._attend(key.data, self._hear)
                 self._clock.tick()
                 if time.monotonic() >= self._next_look:
                     self._look_at_deadlines()
@@ -129,9 +131,9 @@ class Front:
             self._selector.register(guest.wire.socket, selectors.EVENT_READ, guest)
             self._next_look = min(self._next_look, guest.deadline)
 
-    def _attend(self, guest: _Guest) -> None:
+    def _attend(self, guest: _Guest, how: Callable[[_Guest], None]) -> None:
         try:
-            self._hear(guest)
+            how(guest)
         except OSError:
             self._dismiss(guest)  # the peer is gone
         except Exception:  # noqa: BLE001 - it ends this connection, as it would end a thread's, and not the others
@@ -186,12 +188,8 @@ class Front:
     def _look_at_deadlines(self) -> None:
         now = time.monotonic()
         for guest in self._guests():
-            if guest.deadline > now:
-                continue
-            if guest.wire.ahead:
-                self._hand_over(guest)
-            else:
-                self._dismiss(guest)
+            if guest.deadline <= now:
+                self._attend(guest, self._hand_over if guest.wire.ahead else self._dismiss)
         self._next_look = min((guest.deadline for guest in self._guests()), default=float("inf"))
 
     def _guests(self) -> list[_Guest]:
@@ -206,7 +204,8 @@ class Front:
         guest.server.let_go(guest.wire)
 
     def _leave(self, guest: _Guest) -> None:
-        self._selector.unregister(guest.wire.socket)
+        with contextlib.suppress(KeyError, ValueError):  # it has left already, and maybe was closed
+            self._selector.unregister(guest.wire.socket)
 
     def _dismiss_arrivals(self) -> None:
         while self._arrivals:

@@ -4,6 +4,7 @@ up, lost or told too much.
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import socket
@@ -251,6 +252,91 @@ def test_it_begins_again_after_a_rest(bucket: fastmpu.Bucket) -> None:
             time.sleep(random.Random(number).random() * 0.01)
 
 
+def test_users_functions_never_run_in_the_small_lane(bucket: fastmpu.Bucket, cluster: mock.Cluster) -> None:
+    """Not those of doubtful objects from other lanes either, which it may be the one to look at. One waits for another
+    transfer, which only the small lane can send."""
+    cluster.faults.add("status(500, op=map, times=always)")
+    once = threading.Lock()
+    names: set[str] = set()
+    with fastmpu.Uploader(bucket.client, max_concurrency=4) as upload:
+
+        def called(_: object) -> None:
+            names.add(threading.current_thread().name.rstrip("0123456789"))
+            assert waiter() is None
+            if once.acquire(blocking=False):
+                upload.submit(DATA, f"{bucket.uri}/more").result(timeout=60)
+
+        transfers = []
+        for number in range(200):
+            slow = number % 5 == 0  # these have a lane of their own
+            data = DATA + bytes([number])
+            transfer = upload.submit(data, f"{bucket.uri}/{number}", progress=called if slow else None)
+            transfer.add_done_callback(called)
+            transfers.append(transfer)
+        assert {transfer.result(timeout=60).verified for transfer in transfers} == {"head"}
+    assert not any(name.startswith("fastmpu-small") for name in names)
+
+
+def test_a_slow_lookup_of_a_name_holds_up_nobody(
+    bucket: fastmpu.Bucket, cluster: mock.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first request to one target waits for its name; the others' objects arrive meanwhile."""
+    released = threading.Event()
+    lookup = socket.getaddrinfo
+    slow: set[int] = set()
+
+    def getaddrinfo(host: str, port: int, *rest: object, **more: int) -> object:
+        if port in slow:
+            assert released.wait(60)
+        return lookup(host, port, *rest, **more)  # type: ignore[arg-type]
+
+    with fastmpu.Uploader(bucket.client, max_concurrency=24) as upload:
+        first = [upload.submit(DATA, f"{bucket.uri}/first{number}") for number in range(4)]
+        assert {transfer.result(timeout=30).verified for transfer in first} == {"head"}
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        endpoint = bucket.client.endpoint
+        slow.add(min(each.port for each in endpoint.cluster_map().members if each != endpoint.origin))
+        endpoint.drop_idle()
+        transfers = [upload.submit(DATA + bytes([number]), f"{bucket.uri}/{number}") for number in range(24)]
+        deadline = time.monotonic() + 30
+        while sum(transfer.done() for transfer in transfers) < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        some = sum(transfer.done() for transfer in transfers)
+        released.set()
+        assert some >= 4
+        assert {transfer.result(timeout=30).verified for transfer in transfers} == {"head"}
+
+
+def test_an_uploader_that_is_dropped_leaves_nothing_open(bucket: fastmpu.Bucket) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for engine in ("auto", "inline"):
+        for _ in range(5):
+            fastmpu.Uploader(bucket.client, engine=engine)
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_a_lane_that_fails_tells_everybody(
+    bucket: fastmpu.Bucket, cluster: mock.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is known to make it fail; but a Transfer must never be silent."""
+    cluster.faults.add("latency(60000, op=put, times=2)")
+    with fastmpu.Uploader(bucket.client, max_concurrency=2) as upload:
+        transfers = [upload.submit(DATA + bytes([number]), f"{bucket.uri}/{number}") for number in range(4)]
+        while len(cluster.truth.attempts(op="put")) < 2:
+            time.sleep(0.01)
+
+        def fails(lane: SmallLane) -> None:
+            monkeypatch.undo()
+            raise OSError("no poll")
+
+        monkeypatch.setattr(SmallLane, "_wait", fails)
+        for transfer in transfers[:2]:
+            with pytest.raises(RuntimeError, match="no poll"):
+                transfer.result(timeout=30)
+        assert {transfer.result(timeout=30).verified for transfer in transfers[2:]} == {"head"}
+
+
 # --- the lane itself
 
 
@@ -276,7 +362,7 @@ def test_waits_end_in_the_order_of_what_comes(lane: SmallLane) -> None:
         assert ours is lane
         pause(chance.random() * 0.01)
         assert lane.ready(pairs[number][0].fileno(), 1, 0.001) in (0, 1)
-        got[number] = (lane.ready(pairs[number][0].fileno(), 1, 30.0), lane.elsewhere(lambda: number * 2))
+        got[number] = (lane.ready(pairs[number][0].fileno(), 1, 30.0), lane.in_another_thread(lambda: number * 2))
         done.release()
 
     for number in range(20):
@@ -300,7 +386,7 @@ def test_what_fails_elsewhere_fails_here(lane: SmallLane) -> None:
 
     def task() -> None:
         try:
-            lane.elsewhere(lambda: 1 // 0)
+            lane.in_another_thread(lambda: 1 // 0)
         except ZeroDivisionError as error:
             failed.append(str(error))
         done.set()
