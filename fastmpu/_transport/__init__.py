@@ -11,7 +11,7 @@ from .exchange import CancelFlag, Cancelled, Exchange, Limits, Phase
 from .head import AnswerHead
 from .pool import ConnectionPool
 from .stream import NetworkStream, SocketStream
-from .waiting import Waiter, pause, unhindered, wait_by, waiter
+from .waiting import pause, unhindered, wait_by, waiter
 from .wire import Answer, Broken, Wire, WireRequest
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ __all__ = [
     "ShortBody",
     "SocketStream",
     "TlsStream",
-    "Waiter",
     "Wire",
     "WireRequest",
     "WithheldBody",

@@ -20,8 +20,8 @@ from ..errors import UsageError
 from .secret import LONGEST, Secret
 
 TokenSource = Callable[[], "str | Secret"]
-"""Returns a valid token, as of now. Called in the thread that needs it, one call at a time; what it raises reaches the
-caller of the request as it is."""
+"""Returns a valid token, as of now. One call at a time, in the thread that needs it, or in another where that one has
+more to do; what it raises reaches the caller of the request as it is."""
 
 TOKEN_VARIABLE: Final = "AIS_AUTHN_TOKEN"
 TOKEN_FILE_VARIABLE: Final = "AIS_AUTHN_TOKEN_FILE"
