@@ -36,14 +36,20 @@ def file_system_of(fd: int, mountinfo: str | None = None) -> str | None:
     return None
 
 
-def is_local(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> bool:
-    """Whether opening and examining a file there waits for a disk at most, and never for another host; False where that
-    cannot be told."""
+def file_system_at(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str | None:
+    """The same for a path, which is not opened for that: no lock can go in the name of its descriptor, and nothing is
+    waited for."""
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except (OSError, ValueError, AttributeError):  # the last: not on Linux
-        return False
+        return None
     try:
-        return file_system_of(fd) in LOCAL
+        return file_system_of(fd)
     finally:
         os.close(fd)
+
+
+def is_local(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> bool:
+    """Whether opening and examining a file there waits for a disk at most, and never for another host; False where that
+    cannot be told."""
+    return file_system_at(path) in LOCAL

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .exchange import CancelFlag, Stalled, wait_until
 from .stream import NetworkStream, SocketStream
-from .waiting import unhindered, waiter
+from .waiting import ready, unhindered
 
 if TYPE_CHECKING:
     import ssl
@@ -115,7 +115,7 @@ class Connector:
         opened.setblocking(False)
         code = opened.connect_ex(address)
         if code in (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR):
-            wait_until(until, cancel, lambda seconds: _writable(opened.fileno(), seconds))
+            wait_until(until, cancel, lambda seconds: ready(opened.fileno(), select.POLLOUT, seconds))
             code = opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             raise OSError(code, os.strerror(code))
@@ -128,13 +128,3 @@ class Connector:
                 connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
         if sys.platform == "linux":
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self._dead_peer_seconds * 1000))
-
-
-def _writable(fd: int, seconds: float) -> int:
-    """The events of poll(2), as far as there are any."""
-    other = waiter()
-    if other is not None:
-        return other.ready(fd, select.POLLOUT, seconds)
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    return len(poll.poll(seconds * 1000))

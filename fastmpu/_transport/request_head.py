@@ -8,12 +8,11 @@ tenth of the time, which is most of what a small object costs (docs/performance.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 import h11
 
-from .plain import NAME, VALUE, lengths_of
+from .plain import NAME, VALUE, lengths_of, names_of
 
 _PLAIN: Final = re.compile(NAME + rb" [!-~]+ HTTP/1\.1\r\n(?:" + NAME + rb": " + VALUE + rb"\r\n)+\r\n")
 
@@ -42,10 +41,7 @@ def write_head(method: str, target: bytes, fields: list[tuple[bytes, bytes]]) ->
 
 def _few_specials(fields: list[tuple[bytes, bytes]]) -> bool:
     """One Host, first, at most one length, and nothing else that h11 treats in a way of its own."""
-    return _begins_with_host(tuple([name for name, _ in fields])) and lengths_of(fields[1:]) is not None
-
-
-@lru_cache(maxsize=64)
-def _begins_with_host(names: tuple[bytes, ...]) -> bool:
-    """And none has a colon: "A: b" and "c" would make a line that looks well."""
-    return bool(names) and names[0].lower() == b"host" and not any(b":" in name for name in names)
+    names = names_of(fields)
+    if names.colon or names.keys[:1] != (b"host",):  # "A: b" and "c" would make a line that looks well
+        return False
+    return lengths_of(fields, special=(0,)) is not None

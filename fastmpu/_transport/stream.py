@@ -124,21 +124,21 @@ class SocketStream(NetworkStream):
 
     def _wait(self, in_mask: int, out_mask: int, seconds: float) -> int:
         """`in_mask` and `out_mask`: the events that reading and writing wait for; 0 for not interested."""
+        events = self._come(in_mask | out_mask, seconds)
+        # Hang-ups and errors come unasked and concern both directions: the next call says what they are.
+        failed = events & ~(select.POLLIN | select.POLLOUT)
         ready = 0
-        for events in self._events(in_mask | out_mask, seconds):
-            # Hang-ups and errors come unasked and concern both directions: the next call says what they are.
-            failed = events & ~(select.POLLIN | select.POLLOUT)
-            if in_mask and (failed or events & in_mask):
-                ready |= READABLE
-            if out_mask and (failed or events & out_mask):
-                ready |= WRITABLE
+        if in_mask and (failed or events & in_mask):
+            ready |= READABLE
+        if out_mask and (failed or events & out_mask):
+            ready |= WRITABLE
         return ready
 
-    def _events(self, mask: int, seconds: float) -> list[int]:
+    def _come(self, mask: int, seconds: float) -> int:
         other = waiter() if seconds > 0 else None
         if other is not None:
-            return [events] if (events := other.ready(self._fd, mask, seconds)) else []
-        if mask != self._mask:
+            return other.ready(self._fd, mask, seconds)
+        if mask != self._mask:  # one poll object for all waits: these are many (waiting.ready makes a new one)
             self._poll.modify(self._fd, mask)
             self._mask = mask
-        return [events for _, events in self._poll.poll(math.ceil(seconds * 1000))]
+        return next((events for _, events in self._poll.poll(math.ceil(seconds * 1000))), 0)

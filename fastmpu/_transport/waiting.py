@@ -8,6 +8,7 @@ nothing of this and may wait, as the system's lookup of names, or a user's funct
 
 from __future__ import annotations
 
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -53,6 +54,16 @@ def wait_by(waiter: Waiter | None) -> Iterator[None]:
         yield
     finally:
         _local.waiter = before
+
+
+def ready(fd: int, events: int, seconds: float) -> int:
+    """The events of poll(2) that have come to pass; 0 after so many seconds."""
+    waiter = _local.waiter
+    if waiter is not None:
+        return waiter.ready(fd, events, seconds)
+    poll = select.poll()
+    poll.register(fd, events)
+    return next((come for _, come in poll.poll(seconds * 1000)), 0)
 
 
 def pause(seconds: float, event: threading.Event | None = None) -> None:

@@ -8,7 +8,6 @@ to the thread that reads it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from time import monotonic
 
 import h11
@@ -18,6 +17,7 @@ from .connect import PORTS, NoTls, Origin
 from .connection import Connection
 from .exchange import Exchange, Limits, Phase, Stalled
 from .head import AnswerHead
+from .plain import names_of
 from .pool import ConnectionPool
 from .request_head import RequestHead, write_head
 from .sealed import SECRET_NAMES, SealedFields
@@ -143,28 +143,23 @@ class Wire:
 def _prepare(request: WireRequest) -> tuple[RequestHead, Body | Iterable[bytes]]:
     """The head, with what is missing added and without what is secret, and the body. Raises h11.LocalProtocolError;
     nothing was sent then."""
-    fields = request.fields
-    names = _told(tuple([name for name, _ in fields]))
-    if not SECRET_NAMES.isdisjoint(names):
-        fields = [field for field in fields if field[0].lower() not in SECRET_NAMES]
-    lengths = [value for name, value in fields if name.lower() == b"content-length"]
+    told = names_of(request.fields)
+    names = told.keys
+    # Bound without what is secret: an error's frames are shown.
+    fields = [field for field, key in zip(request.fields, names, strict=True) if key not in SECRET_NAMES]
+    lengths = [request.fields[place][1] for place in told.lengths]
     if request.method == "CONNECT" or b"upgrade" in names:
         raise h11.LocalProtocolError("this transport does not change protocols")
     if len(lengths) > 1 or (lengths and b"transfer-encoding" in names):
         raise h11.LocalProtocolError("a request has one Content-Length or one Transfer-Encoding, not both")
     if b"host" not in names:
-        fields = [(b"Host", _host(request.origin)), *fields]
+        fields.insert(0, (b"Host", _host(request.origin)))
     if b"accept-encoding" not in names:
-        fields = [*fields, (b"Accept-Encoding", b"identity")]
+        fields.append((b"Accept-Encoding", b"identity"))
     body = _body(request.body, lengths[0] if lengths else None, b"transfer-encoding" in names)
     if isinstance(request.body, Body) and not lengths:
-        fields = [*fields, (b"Content-Length", b"%d" % request.body.length)]
+        fields.append((b"Content-Length", b"%d" % request.body.length))
     return write_head(request.method, request.target, fields), body
-
-
-@lru_cache(maxsize=64)  # requests have the same fields again and again
-def _told(names: tuple[bytes, ...]) -> frozenset[bytes]:
-    return frozenset(name.lower() for name in names)
 
 
 def _body(body: Body | Iterable[bytes], length: bytes | None, chunked: bool) -> Body | Iterable[bytes]:

@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from .._source.mounts import LOCAL, file_system_of
+from .._source.mounts import LOCAL, file_system_at
 from ..errors import JournalError
 from .fence import StartAgain
 from .journal import DamagedError, Entry, Journal, journal_path, opening, set_aside, to_json
@@ -248,16 +248,7 @@ def open_journal(path: Path) -> Journal:
 
 def _warn_of_network(path: Path) -> None:
     """SQLite's locks are not safe where another machine may hold them (sqlite.org/faq.html, question 5)."""
-    if not hasattr(os, "O_PATH"):
-        return  # then nobody could tell, either
-    try:
-        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)  # not a descriptor in whose name locks could go (journal.py)
-    except OSError:
-        return  # another job has just set it aside
-    try:
-        kind = file_system_of(fd)
-    finally:
-        os.close(fd)
+    kind = file_system_at(path)  # opens no descriptor in whose name locks could go (journal.py)
     if kind is not None and kind not in LOCAL and kind != "zfs":
         logger.warning("journal %s lies on %s, where its locks may not hold: give another path by journal=", path, kind)
 

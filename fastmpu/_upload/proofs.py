@@ -75,14 +75,8 @@ class Proofs:
 
     def park(self, one: Parked) -> None:
         """Until it has `ended`. In a lane; one that is a thread of its own waits for room."""
-        while waiter() is None:
-            with self._lock:
-                while self._held >= self._most and not self._doubtful:
-                    self._room.wait()
-                if self._held < self._most:
-                    break
-                other = self._doubtful.popleft()
-            other.resume(False)
+        if waiter() is None:
+            self._wait_for_room()
         with self._lock:  # a few too many do no harm
             self._coming -= 1
             self._held += 1
@@ -93,6 +87,17 @@ class Proofs:
                 self._small_lane.beside(self._prove)
             except RuntimeError:  # the interpreter is shutting down, and nothing was submitted
                 self._prove()
+
+    def _wait_for_room(self) -> None:
+        """Or make it, by looking at another."""
+        while True:
+            with self._lock:
+                while self._held >= self._most and not self._doubtful:
+                    self._room.wait()
+                if self._held < self._most:
+                    return
+                other = self._doubtful.popleft()
+            other.resume(False)
 
     def ended(self) -> None:
         """One that was parked."""

@@ -230,7 +230,7 @@ class Uploader:
         if not isinstance(target, Object):
             target = _object(_place(target, source), self._client)
         options = self._resources.options
-        size, device = _size_of(source)
+        size, device = _size_and_device(source)
         large = options.engine != "inline" and plan_for(size, options, target).multipart
         transfer = Transfer(target.uri, size)
         with self._lock:
@@ -432,7 +432,7 @@ def _object(place: ObjectURI, client: Client) -> Object:
     return client.bucket(place.bucket, place.provider, place.namespace).object(place.name)
 
 
-def _size_of(source: Any) -> tuple[int, int | None]:
+def _size_and_device(source: Any) -> tuple[int, int | None]:
     """In bytes, to tell the large from the small ones; 0 where that cannot be told yet. And a file's device."""
     try:
         if isinstance(source, (str, os.PathLike)):

