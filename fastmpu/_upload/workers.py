@@ -1,7 +1,8 @@
 """Who sends parts: the standard library's executors, and one that needs no thread.
 
 Threads: "fastmpu_0" and up, at most `max_concurrency`, owned by the executor and gone when it is shut down. An
-`Uploader` has one such executor for all its uploads; a `Lanes` belongs to the producer of one upload.
+`Uploader` has one such executor for all its uploads, with `Places` that its small lane shares; a `Lanes` belongs to the
+producer of one upload.
 """
 
 from __future__ import annotations

@@ -149,6 +149,7 @@ class RedirectEffect(Effect):
         return answer
 
     def change(self, answer: Answer, scheme: str, authority: str, rest: str) -> None:
+        """Each kind of fault has its own: this class is none by itself."""
         raise NotImplementedError
 
     def lead_to(self, answer: Answer, url: str | None) -> None:
