@@ -1,45 +1,26 @@
-"""CRC32C (Castagnoli) by the C package `crc32c`, and the sum of a whole put together from the sums of its parts.
+"""CRC32C (Castagnoli) by the package `fastcrc`, and the sum of a whole put together from the sums of its parts.
 
 A CRC is a remainder of polynomials over GF(2). Appending n bytes multiplies what came before by x^(8n), so `crc(A + B)
 = crc(A) * x^(8 len(B)) + crc(B)`, all modulo the Castagnoli polynomial: the contents of A and B are not needed.
 Polynomials are held reflected, as everywhere with this CRC: bit 31 is x^0, bit 0 is x^31.
 
-`crc32c.crc32c` would release the GIL from 32 KiB upwards. A window of 64 KiB takes only 3 us, less than it costs to
-hand the GIL over: so far it is kept, and several threads gain with windows of 512 KiB and more.
+`fastcrc` reads any buffer where it lies, uses what the processor has (carry-less multiplication in 512 bits, or less),
+and lets go of the GIL from 16 KiB upwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
-from importlib.machinery import PathFinder
-from importlib.util import module_from_spec
 from typing import Final
+
+from fastcrc.crc32 import iscsi  # the catalogues' name of CRC32C
 
 _POLYNOMIAL: Final = 0x82F63B78
 _ONE: Final = 1 << 31  # x^0
 _MASK: Final = 0xFFFFFFFF
-_KEPT: Final = 64 * 1024  # bytes
 
 _Table = tuple[int, ...]
-
-
-def _compiled() -> Callable[..., int]:
-    """`crc32c.crc32c`, without the package around it: what that imports for its version and its command is a fifth of
-    what starting a worker process costs (docs/performance.md). With it, where it is built in another way."""
-    package = PathFinder.find_spec("crc32c")
-    spec = package and PathFinder.find_spec("crc32c._crc32c", package.submodule_search_locations)
-    if spec is None or spec.loader is None:
-        from crc32c import crc32c
-
-        return crc32c
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    function: Callable[..., int] = module.crc32c
-    return function
-
-
-_crc32c = _compiled()
 
 
 class Crc32c:
@@ -51,7 +32,7 @@ class Crc32c:
         self.value = 0
 
     def update(self, view: memoryview) -> None:
-        self.value = _crc32c(view, self.value, gil_release_mode=view.nbytes > _KEPT)
+        self.value = iscsi(view, self.value)
 
     def hexdigest(self) -> str:
         return format_crc(self.value)

@@ -84,6 +84,11 @@ class Source(ABC):
         """How windows are read now. A file that began with "mmap" goes on with "pread" once a writer has come."""
 
     @property
+    def map_span(self) -> int | None:
+        """How many bytes a reader maps at a time; None where nothing is mapped (any more)."""
+        return None
+
+    @property
     def identity(self) -> tuple[int, ...] | None:
         """Numbers by which a later process knows the same bytes again; None for what no later process can have."""
         return None
@@ -104,7 +109,7 @@ class Source(ABC):
         """Let go of everything, after the last reader was closed. Twice is fine."""
 
     def serve_lease(self) -> bool:
-        """Let a waiting writer have the file: to be called about every 10 ms, from one thread, while an upload runs.
+        """Let a waiting writer have the file: to be called about every 20 ms, from one thread, while an upload runs.
 
         False: there is nothing, or nothing more, to guard, and no need to call again.
         """

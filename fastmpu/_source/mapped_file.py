@@ -35,11 +35,10 @@ from .mounts import LOCAL, file_system_of
 
 Read = Literal["auto", "mmap", "pread"]
 
-# A map covers at most this much and then moves on: the resident pages follow what is in flight. Smaller
-# ones cost CPU, as making and closing one is told to every core; larger ones save none (docs/performance.md).
-_MAP_SPAN: Final = 2 * MiB
-# What is hashed under the lock at once: 0.2 ms, and on a disk of 100 MB/s some 20 ms, which a writer can wait.
-_MAP_WINDOW: Final = 2 * MiB
+# What a part maps at a time, if nobody says. Smaller maps cost CPU, larger ones memory (docs/performance.md).
+MAP_SPAN: Final = 2 * MiB
+# What is hashed under a part's lock at once: 0.3 ms, and on a disk of 100 MB/s 40 ms, which a writer can wait.
+_MAP_WINDOW: Final = 4 * MiB
 # Below this, asking for a lease costs more than the copy it saves (some 60 us a MiB).
 _MAP_FROM: Final = 8 * MiB
 
@@ -60,10 +59,12 @@ class File(Source):
         *,
         read: Read = "auto",
         may_grow: bool = False,
+        map_span: int = MAP_SPAN,
         mountinfo: str | None = None,
     ) -> None:
-        """`status`: of `fd`, by whoever has just asked for it."""
+        """`status`: of `fd`, by whoever has just asked for it. `map_span`: bytes that a part maps at a time."""
         self.name = name
+        self.span = map_span
         self._fd = fd
         self._may_grow = may_grow
         self._guard = threading.Lock()
@@ -88,6 +89,10 @@ class File(Source):
     @property
     def reading(self) -> Reading:
         return "pread" if self._lease is None else "mmap"
+
+    @property
+    def map_span(self) -> int | None:
+        return None if self._lease is None else self.span
 
     @property
     def identity(self) -> tuple[int, ...]:
@@ -189,7 +194,7 @@ class FilePart(PartReader):
         self._check(offset, length)
         end = offset + length
         while offset < end:
-            count = min(_MAP_WINDOW, end - offset)
+            count = min(_MAP_WINDOW, self._file.span, end - offset)
             if not self._feed_mapped(offset, count, update):
                 count = min(HASH_WINDOW, count)
                 with self._read(offset, count) as view:
@@ -258,7 +263,7 @@ class FilePart(PartReader):
                 self._map = None
             start = offset - offset % mmap.ALLOCATIONGRANULARITY
             try:
-                self._map = FileMap(self.fileno, start, min(offset + _MAP_SPAN, self._end) - start)
+                self._map = FileMap(self.fileno, start, min(offset + self._file.span, self._end) - start)
             except (OSError, ValueError) as error:  # ValueError: the file is shorter by now
                 _log.debug("no map of %r: %s", self._file.name, error)
                 return None

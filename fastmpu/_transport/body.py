@@ -60,6 +60,12 @@ class Body(ABC):
         raises reaches the caller as it is, after the fence if the request has one.
         """
 
+    def while_blocked(self) -> bool:
+        """Called while the kernel has no room for more of a `FileRange`: some work of the body's own, of a millisecond
+        at most, after which the kernel is asked again; False: there is none, wait. What it raises is treated as what
+        `pieces` raises."""
+        return False
+
     def __iter__(self) -> Iterator[bytes]:
         """Copies of at most 1 MiB, for any other transport of httpx."""
         left = self.length

@@ -37,6 +37,7 @@ _HEAD_READ_SIZE: Final = 64 * 1024
 _WITH_HEAD: Final = 64 * 1024  # bytes of a body; what does not fit into one segment of loopback
 _BODY_READ_SIZE: Final = 256 * 1024
 _T = TypeVar("_T")
+_U = TypeVar("_U")
 
 
 class Connection:
@@ -161,7 +162,8 @@ class Connection:
                 if size > left:
                     raise self._source_failed(too_long(body.length))
                 if isinstance(piece, FileRange):
-                    going = (opening is None or self._send_view(opening, more=True)) and self._send_range(piece, left)
+                    head_sent = opening is None or self._send_view(opening, more=True)
+                    going = head_sent and self._send_range(piece, body, left)
                 elif opening is None:
                     going = self._send_view(piece, counted=True)
                 else:
@@ -226,7 +228,7 @@ class Connection:
                 sent += taken
         return True
 
-    def _send_range(self, piece: FileRange, body_left: int) -> bool:
+    def _send_range(self, piece: FileRange, body: Body, body_left: int) -> bool:
         """False: the answer came first."""
         fd, offset, left = piece
         blocked_until: float | None = None
@@ -239,17 +241,22 @@ class Connection:
             except OSError:
                 # The file cannot be read, or cannot be sent that way: reading it here tells, and may do.
                 taken = self._send_read(fd, offset, min(left, READ_SIZE))
-            if taken is None:
-                blocked_until = blocked_until or monotonic() + self._write_seconds
-                if not self._wait_to_send(blocked_until):
-                    return False
+            if taken is not None:
+                if taken == 0:
+                    raise self._source_failed(too_short(body_left, left))
+                offset += taken
+                left -= taken
+                self._record.handed += taken
+                if not left:
+                    break
+                blocked_until = None
+            # Less than was offered: the kernel is full, or, if it is not, says so at once.
+            if self._work_of(body):
+                blocked_until = None
                 continue
-            if taken == 0:
-                raise self._source_failed(too_short(body_left, left))
-            blocked_until = None
-            offset += taken
-            left -= taken
-            self._record.handed += taken
+            blocked_until = blocked_until or monotonic() + self._write_seconds
+            if not self._wait_to_send(blocked_until):
+                return False
         return True
 
     def _send_read(self, fd: int, offset: int, count: int) -> int | None:
@@ -293,9 +300,15 @@ class Connection:
     # When it does not go to plan
 
     def _next(self, pieces: Iterator[_T]) -> _T | None:
+        return self._of_the_body(lambda: next(pieces, None))
+
+    def _work_of(self, body: Body) -> bool:
+        return self._of_the_body(body.while_blocked)
+
+    def _of_the_body(self, call: Callable[[], _U]) -> _U:
         began = monotonic()
         try:
-            return next(pieces, None)
+            return call()
         except Exception as error:
             self._source_failed(error)
             raise

@@ -7,7 +7,6 @@ It has no lock. Whoever got it from a connector closes it.
 from __future__ import annotations
 
 import fcntl
-import math
 import os
 import select
 import socket
@@ -124,7 +123,16 @@ class SocketStream(NetworkStream):
 
     def _wait(self, in_mask: int, out_mask: int, seconds: float) -> int:
         """`in_mask` and `out_mask`: the events that reading and writing wait for; 0 for not interested."""
-        events = self._come(in_mask | out_mask, seconds)
+        mask = in_mask | out_mask
+        other = waiter() if seconds > 0 else None
+        if other is not None:
+            events = other.ready(self._fd, mask, seconds)
+        else:
+            if mask != self._mask:  # one poll object for all waits: these are many (waiting.ready makes a new one)
+                self._poll.modify(self._fd, mask)
+                self._mask = mask
+            come = self._poll.poll(seconds * 1000)
+            events = come[0][1] if come else 0
         # Hang-ups and errors come unasked and concern both directions: the next call says what they are.
         failed = events & ~(select.POLLIN | select.POLLOUT)
         ready = 0
@@ -133,12 +141,3 @@ class SocketStream(NetworkStream):
         if out_mask and (failed or events & out_mask):
             ready |= WRITABLE
         return ready
-
-    def _come(self, mask: int, seconds: float) -> int:
-        other = waiter() if seconds > 0 else None
-        if other is not None:
-            return other.ready(self._fd, mask, seconds)
-        if mask != self._mask:  # one poll object for all waits: these are many (waiting.ready makes a new one)
-            self._poll.modify(self._fd, mask)
-            self._mask = mask
-        return next((events for _, events in self._poll.poll(math.ceil(seconds * 1000))), 0)

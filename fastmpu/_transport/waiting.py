@@ -66,13 +66,11 @@ def ready(fd: int, events: int, seconds: float) -> int:
     return next((come for _, come in poll.poll(seconds * 1000)), 0)
 
 
-def pause(seconds: float, event: threading.Event | None = None) -> None:
-    """So long, or until the event is set, as far as this thread can be woken by one."""
+def pause(seconds: float) -> None:
+    """Comes back after so many seconds."""
     waiter = _local.waiter
     if waiter is not None:
         waiter.pause(seconds)
-    elif event is not None:
-        event.wait(seconds)
     else:
         time.sleep(seconds)
 

@@ -6,13 +6,12 @@ Any thread. The flag only ever goes up.
 from __future__ import annotations
 
 import math
-import threading
 import time
 from typing import Final, Protocol
 
 from .._transport import pause
 
-SLICE: Final = 0.05  # seconds between looks at the caller's event, which cannot wake us
+SLICE: Final = 0.05  # seconds between looks at the flag, which wakes nobody
 
 
 class CancelEvent(Protocol):
@@ -27,7 +26,7 @@ class CancelFlag:
     def __init__(self, event: CancelEvent | None, deadline: float | None):
         self._event = event
         self._until = math.inf if deadline is None else time.monotonic() + deadline
-        self._own = threading.Event()
+        self._own = False
 
     @property
     def requested(self) -> bool:
@@ -45,17 +44,22 @@ class CancelFlag:
 
     def set(self) -> None:
         """Stop, for a reason of our own."""
-        self._own.set()
+        self._own = True
 
     def is_set(self) -> bool:
-        return self._own.is_set() or self.requested or self.overdue
+        # Asked before each window and at each wait.
+        return (
+            self._own
+            or (self._event is not None and self._event.is_set())
+            or (self._until < math.inf and time.monotonic() > self._until)
+        )
 
     def wait(self, seconds: float) -> bool:
-        """Sleep that long, or until the flag is up; whether it is."""
+        """Sleep that long, or until the flag is up, which is seen a `SLICE` late; whether it is."""
         until = time.monotonic() + seconds
         while not self.is_set():
             left = until - time.monotonic()
             if left <= 0:
                 return False
-            pause(min(left, SLICE), self._own)
+            pause(min(left, SLICE))
         return True

@@ -26,7 +26,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -185,7 +185,7 @@ class Journal:
             self.end(row, replace(entry, state=state, updated=time.time()))
 
     def _put(self, row: int, entry: Entry) -> None:
-        values = (row, *astuple(entry))
+        values = (row, *vars(entry).values())
         self._db.execute(_UPSERT, (*values, _seal(*values)))
 
     def _transaction(self) -> _Transaction:
@@ -263,8 +263,12 @@ def journal_path(choice: str) -> Path:
     return Path(os.path.realpath(default_path() if choice in ("auto", "required") else choice))
 
 
+# Made once: `json.dumps` with options makes one each time, and this is done for each part.
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+
 def to_json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def _seal(*values: Any) -> str:

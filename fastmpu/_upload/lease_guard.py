@@ -11,7 +11,7 @@ from types import TracebackType
 
 from .._source import Source
 
-POLL = 0.01  # seconds; a writer that the kernel holds back for our lease must be let go within 50 ms (design section 4)
+POLL = 0.02  # seconds; a writer that the kernel holds back for our lease must be let go within 50 ms (design section 4)
 
 
 class LeaseGuard:

@@ -63,7 +63,7 @@ class Job:
     ) -> PartBody:
         """A part on its way, no faster than the job may go."""
         pace = pace_of(self.resources.bandwidth, self.cancel)
-        return PartBody(self.source, part, checksums, on_piece, pace, self.resources.ahead)
+        return PartBody(self.source, part, checksums, on_piece, pace)
 
 
 class PartTask:
@@ -120,9 +120,10 @@ class PartTask:
                     self._job.resources.trace.attempt(f"part {self.part.number}", self.exchange, self.attempts)
 
         try:
-            began = time.monotonic()
-            with_retries(partial(self._mpu.locate, self.part.number), self._job, repeatable=True)
-            self.spent.redirect = time.monotonic() - began
+            if not self._mpu.located:
+                began = time.monotonic()
+                with_retries(partial(self._mpu.locate, self.part.number), self._job, repeatable=True)
+                self.spent.redirect = time.monotonic() - began
             with_retries(put, self._job, repeatable=False)
         except (ClusterError, TransportError) as error:
             raise PartError(

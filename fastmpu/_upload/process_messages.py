@@ -39,13 +39,13 @@ _HEAD: Final = struct.Struct("!I")
 
 @dataclass(frozen=True)
 class Setup:
-    """The first message to a worker. `cells`: where each lane's are. `longest`: of an answer's body, so many bytes
-    are of interest. After it come the descriptors: shared memory, source, what a `Bandwidth` of `rate` is shared by (if
-    there is one), a socket for each lane."""
+    """The first message to a worker. `map_span`: None for a file that is not mapped. `cells`: where each lane's are.
+    `longest`: of an answer's body, so many bytes are of interest. After it come the descriptors: shared memory, source,
+    what a `Bandwidth` of `rate` is shared by (if there is one), a socket for each lane."""
 
     parent: int
     name: str
-    mapped: bool
+    map_span: int | None
     tls: Tls | None
     cells: tuple[int, ...]
     rate: float | None
@@ -110,9 +110,10 @@ class Failure:
 @dataclass(frozen=True)
 class Outcome:
     """What became of a ticket: an answer, or a failure, or both, if the answer's body broke off. `record` has the
-    fields of the Exchange, `checksums` those of the bytes sent, or of the range hashed, `spent` what the body took."""
+    fields of the Exchange, `checksums` those of the bytes sent, if all were, or of the range hashed, `spent` what the
+    body took."""
 
-    checksums: dict[str, str]
+    checksums: dict[str, str] | None
     record: dict[str, Any] = field(default_factory=dict)
     head: AnswerHead | None = field(default=None, repr=False)
     content: bytes = field(default=b"", repr=False)

@@ -393,10 +393,10 @@ class ProcessPool:
                 worker.idle.append(Lane(worker, Channel(near), first))
             ours.settimeout(SETUP_SECONDS)
             ours.sendall(json.dumps([each for each in sys.path if isinstance(each, str)]).encode() + b"\n")
-            mapped = self._source.reading == "mmap"
+            span = self._source.map_span
             limit = self._bandwidth
             rate = None if limit is None else limit.rate
-            worker.control.send(Setup(os.getpid(), self._source.name, mapped, self._tls, firsts, rate, MAX_BODY))
+            worker.control.send(Setup(os.getpid(), self._source.name, span, self._tls, firsts, rate, MAX_BODY))
             source = descriptor_of(self._source)
             assert source is not None
             shared = [self._memory, source] if limit is None else [self._memory, source, limit.fileno]

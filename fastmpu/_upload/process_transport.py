@@ -70,7 +70,7 @@ class ProcessTransport(httpx.BaseTransport):
             request.headers.raw,
             limits,
         )
-        body.sent_elsewhere(None)
+        body.digests = None  # what was hashed here belongs to an earlier attempt
         record: Exchange = told["exchange"]
         outcome = self.pool.ask(ticket, record, told.get("cancel"), limits.get("fence") or 0.0)
         if outcome is None:
@@ -78,7 +78,7 @@ class ProcessTransport(httpx.BaseTransport):
                 return self._here.handle_request(request)
             finally:
                 self.pool.done_here()
-        body.sent_elsewhere(outcome.checksums)
+        body.digests = outcome.checksums
         body.spent.add(outcome.spent)
         if outcome.head is None:
             assert outcome.failure is not None
@@ -101,6 +101,7 @@ class ProcessTransport(httpx.BaseTransport):
                 self.pool.done_here()
         if outcome.failure is not None:
             raise outcome.failure.error()
+        assert outcome.checksums is not None
         return outcome.checksums[kind]
 
     def close(self) -> None:

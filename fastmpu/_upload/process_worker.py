@@ -119,7 +119,7 @@ class Lane:
             try:
                 return Outcome({ticket.kind: hash_range(self._source, ticket.part, ticket.kind)})
             except Exception as error:  # noqa: BLE001 - goes home
-                return Outcome({}, failure=Failure.of(error))
+                return Outcome(None, failure=Failure.of(error))
         return self._send(ticket)
 
     def _send(self, ticket: Send) -> Outcome:
@@ -139,9 +139,8 @@ class Lane:
             content = b"".join(_some(answer, self._longest))
         except Exception as error:  # noqa: BLE001 - goes home
             failure = Failure.of(error)
-        sums = body.hexdigests() if body.checksums else {}
         recorded = {name: getattr(record, name) for name in RECORDED}
-        return Outcome(sums, recorded, head, content, failure, body.spent)
+        return Outcome(body.digests, recorded, head, content, failure, body.spent)
 
 
 def _some(answer: Answer, longest: int) -> Iterator[bytes]:
@@ -214,10 +213,10 @@ def _descriptors(control: socket.socket, count: int) -> list[int]:
 def _source(inherited: int, setup: Setup) -> Source:
     """The same file, opened once more where it is to be mapped: a lease belongs to an open, and the parent would let go
     of its own while a map of ours is in use."""
-    if setup.mapped:
+    if setup.map_span is not None:
         try:
             own = os.open(f"/proc/self/fd/{inherited}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            mapped = File(own, setup.name, read="mmap")
+            mapped = File(own, setup.name, read="mmap", map_span=setup.map_span)
             os.close(inherited)
             return mapped
         except (OSError, UsageError):

@@ -5,7 +5,7 @@ Any thread: each thing in here has a lock of its own, where it needs one.
 
 from __future__ import annotations
 
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -15,7 +15,6 @@ from .._sizes import MiB, format_size
 from ..errors import UsageError
 from .bandwidth import LEAST_PIECE, Bandwidth
 from .config import UploadOptions
-from .engine import usable_cores
 from .retry import RetryBudget
 from .throttle import Throttle
 from .trace import Trace
@@ -23,6 +22,10 @@ from .trace import Trace
 # The most that one part in flight holds: a window's buffer and what TLS keeps of it, and with a map its span as well.
 READ_FOOTPRINT: Final = 1 * MiB
 MAP_FOOTPRINT: Final = 3 * MiB
+_LEAST_SPAN: Final = MAP_FOOTPRINT - READ_FOOTPRINT
+# Where memory is not bounded, few parts in flight map more at a time each, which costs less CPU (docs/performance.md).
+_MOST_SPAN: Final = 8 * MiB
+_MAPPED: Final = 32 * MiB
 
 
 def bounded(options: UploadOptions) -> UploadOptions:
@@ -45,17 +48,10 @@ def bounded(options: UploadOptions) -> UploadOptions:
     return replace(options, max_concurrency=count, read=read)
 
 
-def _ahead(options: UploadOptions) -> Executor | None:
-    """Several requests in flight overlap hashing and sending by themselves; one alone needs another thread, and a core
-    for it."""
-    alone = options.max_concurrency == 1 and options.engine != "inline"
-    return ThreadPoolExecutor(1, "fastmpu-hash") if alone and usable_cores() > 1 else None
-
-
 @dataclass(frozen=True)
 class Resources:
     """One job's. `options` are within their bounds. `lanes`: threads for parts, where several uploads share them; else
-    each upload has its own. `ahead`: a thread that hashes, where only one sends. Close it when no upload runs."""
+    each upload has its own. Close it when no upload runs."""
 
     options: UploadOptions
     budget: RetryBudget
@@ -63,9 +59,15 @@ class Resources:
     bandwidth: Bandwidth | None
     trace: Trace | None
     lanes: Executor | None
-    ahead: Executor | None
     inline: UploadOptions
     """The same, for what a lane sends by itself."""
+
+    @property
+    def map_span(self) -> int:
+        """How many bytes each part in flight may map at a time."""
+        if self.options.max_memory is not None:
+            return _LEAST_SPAN
+        return max(_LEAST_SPAN, min(_MOST_SPAN, _MAPPED // self.options.max_concurrency))
 
     @classmethod
     def of(cls, options: UploadOptions, lanes: Executor | None = None) -> Resources:
@@ -78,7 +80,6 @@ class Resources:
             Bandwidth(rate) if isinstance(rate, int) else None,
             Trace(options.trace) if options.trace else None,
             lanes,
-            _ahead(options),
             replace(options, engine="inline"),
         )
 
@@ -87,8 +88,6 @@ class Resources:
         with ExitStack() as stack:
             if self.bandwidth is not None:
                 stack.callback(self.bandwidth.close)
-            if self.ahead is not None:
-                stack.callback(self.ahead.shutdown)
             if self.trace is not None:
                 self.trace.write()
 

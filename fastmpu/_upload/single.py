@@ -50,7 +50,9 @@ def upload_steps(
     """
     chosen = resources.inline if in_lane else resources.options
     with ExitStack() as stack:
-        data = stack.enter_context(resolve(source, read=chosen.read, on_change=chosen.on_change))
+        data = stack.enter_context(
+            resolve(source, read=chosen.read, on_change=chosen.on_change, map_span=resources.map_span)
+        )
         stack.enter_context(LeaseGuard(data))
         plan = plan_for(data.size, chosen, target)
         if chosen.mode == "create" and target.exists():

@@ -36,6 +36,7 @@ from .states import PartEvent, UploadEvent, UploadState
 
 if TYPE_CHECKING:
     from .endpoint import Endpoint, Node
+    from .request import Reply
 
 _UPLOAD_ID = re.compile(r"[!-~]{1,1024}")  # opaque; cloud backends have ids of their own
 # What AIStore says to a complete with an empty list (protocol H8). Anything else is not understood, and not guessed at.
@@ -125,7 +126,7 @@ class MultipartUpload:
         exchange: Exchange | None = None,
         cancel: Any = None,
         transport: httpx.BaseTransport | None = None,
-    ) -> httpx.Response:
+    ) -> Reply:
         """Send one part, once. After an *answered* failure (ClusterError) the number is free again; after a missing
         answer (AmbiguousPartError) it is not, unless `probe_gaps` settles it.
 
@@ -153,7 +154,7 @@ class MultipartUpload:
                 event = PartEvent.UNANSWERED
                 response = self._endpoint.send(other, message, body, body.length, **how)
             event = PartEvent.STORED
-            return response.as_httpx()
+            return response
         except (ClusterError, TransportError, NotAIStoreError, RedirectRefusedError) as error:
             failure = classify(facts_of(error, of_upload=True, sent=exchange.head_sent))
             if event is PartEvent.UNANSWERED and failure is Failure.UNKNOWN:
@@ -170,6 +171,11 @@ class MultipartUpload:
     def locate(self, number: int) -> Node:
         """The target, for all parts; asked once, for a part that is not stored, and may be asked again."""
         return self._nodes.node(self._messages.put_part(self._id(), number, {}))
+
+    @property
+    def located(self) -> bool:
+        """`locate` has nothing to ask, for any part."""
+        return self._nodes.shared is not None
 
     def probe_gaps(self) -> GapProbe | None:
         """Ask what is recorded, by a complete with an empty list, which never succeeds and changes nothing (protocol
@@ -303,7 +309,7 @@ class PartWriter:
             raise UsageError(
                 f"part {self.part_number} is empty: AIStore takes parts of 1 byte and more; put empty objects whole"
             )
-        return self._upload.put_part(self.part_number, BufferBody(view))
+        return self._upload.put_part(self.part_number, BufferBody(view)).as_httpx()
 
 
 def flat_view(data: Any, what: str) -> memoryview:

@@ -25,6 +25,11 @@ class PartNodes:
         self._by_length: dict[int, Node] = {}
         self._each = False
 
+    @property
+    def shared(self) -> Node | None:
+        """The one for every part, if it is known."""
+        return self._shared
+
     def node(self, message: Message, length: int = 0) -> Node:
         """Where a part of `length` bytes goes; 0 only asks for the target."""
         if self._each and length:

@@ -7,7 +7,6 @@ import itertools
 import sys
 import threading
 from collections.abc import Iterator
-from importlib.machinery import PathFinder
 
 import crc32c
 import pytest
@@ -15,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastmpu._checksum import Digest, new_checksum
-from fastmpu._checksum import crc32c as ours
 from fastmpu.errors import UsageError
 
 # protocol.md 4.1, but for xxh3 (from the xxHash project's own vectors) and the usual empty values.
@@ -106,15 +104,3 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
 
 def test_a_digest_reads_as_type_and_value() -> None:
     assert str(Digest("crc32c", "e3069283")) == "crc32c:e3069283"
-
-
-@pytest.mark.parametrize("missing", ["crc32c", "crc32c._crc32c"])
-def test_crc32c_comes_from_the_package_where_its_module_is_not_found(
-    monkeypatch: pytest.MonkeyPatch, missing: str
-) -> None:
-    """As in a zip, or in a build of another kind."""
-    find = PathFinder.find_spec
-    monkeypatch.setattr(PathFinder, "find_spec", lambda name, path=None: None if name == missing else find(name, path))
-    function = ours._compiled()
-    assert function is crc32c.crc32c
-    assert function(b"123456789") == 0xE3069283

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastmpu._source import HASH_WINDOW, Source, resolve
+from fastmpu._source import HASH_WINDOW, Source, mapped_file, resolve
 from fastmpu._source.file_map import FileMap
 from fastmpu._source.mapped_file import File
 from fastmpu.errors import SourceError
@@ -150,9 +150,44 @@ def test_feeding_copies_nothing(make_file: MakeFile, read: str) -> None:
         finally:
             tracemalloc.stop()
     assert sum(count for count, _ in views) == 20 * MiB
-    assert max(count for count, _ in views) <= 2 * MiB
+    assert max(count for count, _ in views) <= 4 * MiB
     assert all(readonly for _, readonly in views)
     assert peak < 64 * KiB + (HASH_WINDOW if read == "pread" else 0)
+
+
+@pytest.mark.parametrize(("span", "windows", "maps"), [(2, [2] * 10, 10), (8, [4] * 5, 3)])
+def test_how_much_is_mapped_at_a_time(
+    make_file: MakeFile,
+    mappable: None,
+    monkeypatch: pytest.MonkeyPatch,
+    span: int,
+    windows: list[int],
+    maps: int,
+) -> None:
+    """And no more than 4 MiB of it are read at once, since a writer may be waiting."""
+    made: list[FileMap] = []
+
+    class Counted(FileMap):
+        def __init__(self, fd: int, offset: int, length: int) -> None:
+            super().__init__(fd, offset, length)
+            made.append(self)
+
+    monkeypatch.setattr(mapped_file, "FileMap", Counted)
+    path = make_file(20 * MiB)
+    views: list[int] = []
+    with resolve(path, read="mmap", map_span=span * MiB) as source, source.open_part(0, source.size) as part:
+        assert source.map_span == span * MiB
+        part.feed(0, source.size, lambda view: views.append(view.nbytes))
+    assert views == [each * MiB for each in windows]
+    assert len(made) == maps
+    assert max(each.end - each.offset for each in made) == span * MiB
+
+
+def test_what_is_not_mapped_has_no_span(make_file: MakeFile) -> None:
+    with resolve(make_file(), read="pread", map_span=8 * MiB) as source:
+        assert source.map_span is None
+    with resolve(b"memory") as source:
+        assert source.map_span is None
 
 
 def test_a_view_is_dead_after_its_update(make_file: MakeFile, read: str) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import fastmpu
 from fastmpu import mock
 from fastmpu._upload.bandwidth import SAVED_SECONDS, Bandwidth
-from fastmpu._upload.resources import bounded
+from fastmpu._upload.resources import MAP_FOOTPRINT, READ_FOOTPRINT, Resources, bounded
 from fastmpu.errors import Cancelled, UsageError
 
 KIB = 1 << 10
@@ -150,6 +150,23 @@ def test_memory_bounds_what_is_in_flight(obj: fastmpu.Object, cluster: mock.Clus
 def test_what_the_bounds_leave(given_options: dict[str, object], concurrency: int, read: str) -> None:
     left = bounded(fastmpu.UploadOptions.of(given_options))
     assert (left.max_concurrency, left.read) == (concurrency, read)
+
+
+@pytest.mark.parametrize(
+    ("given_options", "span"),
+    [
+        ({"max_concurrency": 1}, 8 * MIB),
+        ({"max_concurrency": 4}, 8 * MIB),
+        ({"max_concurrency": 5}, 32 * MIB // 5),
+        ({}, 2 * MIB),
+        ({"max_concurrency": 100}, 2 * MIB),
+        ({"max_concurrency": 1, "max_memory": "1GiB"}, MAP_FOOTPRINT - READ_FOOTPRINT),
+    ],
+)
+def test_few_in_flight_map_more_each(given_options: dict[str, object], span: int) -> None:
+    """Unless memory is bounded: then its share is what was reckoned with."""
+    with Resources.of(fastmpu.UploadOptions.of(given_options)) as job:
+        assert job.map_span == span
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_the_nth_call_of_the_source_fails(
     notes = str(tmp_path / "state" / "journal.sqlite3")
     inside = cluster.bucket("bucket")
     monkeypatch.setattr(lease_guard, "POLL", 60.0)  # how often it asks is a matter of time
-    monkeypatch.setattr(part_body, "AHEAD_PIECE", PART // 3)  # with one in flight, a thread hashes ahead
+    monkeypatch.setattr(part_body, "HASH_STEP", PART // 3)
     failing = Failing(monkeypatch, code)
     options = {"part_size": PART, "max_concurrency": concurrency, "engine": engine, "journal": notes, "read": read}
     resumed = 0
