@@ -46,7 +46,7 @@ def main() -> None:
 
     line = None if options.line == "none" else options.line
     live = os.environ.get("AIS_ENDPOINT")
-    print_machine(["fastmpu", "crc32c", "httpx"])
+    print_machine(["fastmpu", "fastcrc", "httpx"])
     where = f"the cluster {live}" if live else "a MOCK cluster (1 proxy, 3 targets, in memory) in its own process"
     print(f"against {where}{f', lines of {line}/s' if line and not live else ''}")
     print(f"{options.size} MiB in parts of {options.part_size} MiB x {options.workers} threads, {options.runs} runs\n")

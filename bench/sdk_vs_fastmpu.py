@@ -26,7 +26,7 @@ def main() -> None:
     options = parser.parse_args()
 
     live = os.environ.get("AIS_ENDPOINT")
-    print_machine(["fastmpu", "aistore", "httpx", "h11", "crc32c", "numpy"])
+    print_machine(["fastmpu", "aistore", "httpx", "h11", "fastcrc", "crc32c", "numpy"])
     where = f"the cluster {live}" if live else "a MOCK cluster (1 proxy, 3 targets, in memory) in its own process"
     print(f"against {where}")
     print(f"{options.size} MiB in parts of {options.part_size} MiB x {options.workers} threads, {options.runs} runs\n")

@@ -106,7 +106,7 @@ def main() -> None:
     options = parser.parse_args()
 
     live = os.environ.get("AIS_ENDPOINT")
-    print_machine(["fastmpu", "aistore", "httpx", "h11", "crc32c"])
+    print_machine(["fastmpu", "aistore", "httpx", "h11", "fastcrc", "crc32c"])
     mock = f"a MOCK cluster (1 proxy, 3 targets, in memory, {options.round_trip * 1e3:g} ms away) in its own process"
     where = f"the cluster {live}" if live else mock
     print(f"against {where}")

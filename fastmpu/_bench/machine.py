@@ -13,7 +13,7 @@ from .._sizes import format_size
 from .._upload.engine import usable_cores
 from .._version import __version__
 
-PACKAGES = ("aistore", "httpx", "h11", "crc32c", "xxhash", "numpy")
+PACKAGES = ("aistore", "httpx", "h11", "fastcrc", "crc32c", "xxhash", "numpy")
 
 
 def machine_facts() -> dict[str, Any]:

@@ -13,10 +13,9 @@ from typing import Final, Literal, TypeVar
 
 from .._sizes import KiB
 
-# Bytes to hash, then send, at a time: the loop's step. Measured with CRC32C and sendfile from the page cache, four
-# threads, CPU seconds per GiB for 128, 256, 512 KiB and 1 MiB: mapped 0.35, 0.26, 0.21, 0.22; preadv 0.37, 0.30, 0.28,
-# 0.28. Smaller windows lose it in handing the GIL over, larger ones fall out of the core's cache between hashing and
-# sending.
+# Bytes to read into a buffer at a time, to be hashed, and sent, from there. Measured with CRC32C and sendfile from the
+# page cache, four threads, CPU seconds per GiB for 128, 256, 512 KiB and 1 MiB: 0.37, 0.30, 0.28, 0.28. Smaller windows
+# lose it in handing the GIL over, larger ones fall out of the core's cache between reading and hashing.
 HASH_WINDOW: Final = 512 * KiB
 
 Reading = Literal["mmap", "pread", "memory"]
@@ -53,6 +52,10 @@ class PartReader(ABC):
         with this view, rather than have `feed` read them twice.
         """
 
+    def is_cached(self, offset: int) -> bool:
+        """Whether the byte at `offset` can be read without waiting for a disk; True also where that cannot be told."""
+        return True
+
     def at_hand(self, offset: int, length: int) -> memoryview | None:
         """As `view`, if that need not wait for a disk; else None."""
         return self.view(offset, length)
@@ -82,11 +85,6 @@ class Source(ABC):
     @abstractmethod
     def reading(self) -> Reading:
         """How windows are read now. A file that began with "mmap" goes on with "pread" once a writer has come."""
-
-    @property
-    def map_span(self) -> int | None:
-        """How many bytes a reader maps at a time; None where nothing is mapped (any more)."""
-        return None
 
     @property
     def identity(self) -> tuple[int, ...] | None:

@@ -19,7 +19,7 @@ _MADV_POPULATE_READ: Final = 22  # not yet a constant of Python's mmap
 class FileMap:
     """Bytes `offset` to `offset + length` of a file, mapped; `offset` is a multiple of the system's granularity.
 
-    OSError where the map cannot be had. One thread at a time. Raises BufferError from `close` while a view is alive.
+    OSError where the map cannot be had. One thread at a time. Closing it raises BufferError while a view is alive.
     """
 
     def __init__(self, fd: int, offset: int, length: int) -> None:
@@ -28,7 +28,6 @@ class FileMap:
         self._map = mmap.mmap(fd, length, access=mmap.ACCESS_COPY, offset=offset)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         self.offset = offset
-        self.end = offset + length
 
     def window(self, offset: int, length: int) -> memoryview | None:
         """A read-only view of these bytes, all in memory; None if they could not be brought there. The caller releases
@@ -43,6 +42,12 @@ class FileMap:
 
     def close(self) -> None:
         self._map.close()
+
+    def __enter__(self) -> FileMap:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 @lru_cache(maxsize=1)

@@ -2,17 +2,18 @@
 
 A map saves a copy of every byte, but a map of a file that someone truncates is a trap: touching it ends the process. So
 the map is used under a read lease only (`lease.py`), which makes the truncater wait, and only on file systems where a
-lease keeps everybody away (`mounts.py`). When someone comes, all maps are closed, then the lease is given up, and
-reading goes on with `preadv`. Whether the bytes changed is another question, which `check` answers for both ways.
+lease keeps everybody away (`mounts.py`). A window is mapped while it is hashed, and no longer. When someone comes, no
+new one is mapped, the lease is given up when the last one is closed, and reading goes on with `preadv`. Whether the
+bytes changed is another question, which `check` answers for both ways.
 
 Threads and locks. Workers call `feed` and `view` on readers of their own; one guard thread of the upload calls
 `serve_lease`; anyone calls `check`.
-- `FilePart._lock` is held while a window of the map is brought in and read, some 0.1 ms (longer only if the disk is
-  slow), and while the map is made or closed. `preadv` needs no lock.
+- `FilePart._lock` is held as long as a window is mapped: while it is brought in and read, some 0.3 ms (longer only if
+  the disk is slow). `preadv` needs no lock.
 - `File._guard` is held while readers come and go, and while the lease is given up. Order: `_guard`, then a reader's
   lock. A reader that finds the lease breaking therefore gives up its own lock first.
-- `File._lease` is set to None, under `_guard`, before the first map is closed, and each reader looks at it again under
-  its own lock: once `_give_up_lease` has had that lock, this reader touches no map any more.
+- `File._lease` is set to None, under `_guard`, before the first reader is waited for, and each reader looks at it again
+  under its own lock: once `_give_up_lease` has had that lock, this reader makes no map any more.
 """
 
 from __future__ import annotations
@@ -35,10 +36,9 @@ from .mounts import LOCAL, file_system_of
 
 Read = Literal["auto", "mmap", "pread"]
 
-# What a part maps at a time, if nobody says. Smaller maps cost CPU, larger ones memory (docs/performance.md).
-MAP_SPAN: Final = 2 * MiB
-# What is hashed under a part's lock at once: 0.3 ms, and on a disk of 100 MB/s 40 ms, which a writer can wait.
-_MAP_WINDOW: Final = 4 * MiB
+# What is mapped and hashed at once: 0.3 ms, and on a disk of 100 MB/s 40 ms, which a writer can wait. Smaller maps cost
+# CPU, as closing one is told to every core; larger ones save little (docs/performance.md).
+MAP_WINDOW: Final = 4 * MiB
 # Below this, asking for a lease costs more than the copy it saves (some 60 us a MiB).
 _MAP_FROM: Final = 8 * MiB
 
@@ -59,12 +59,10 @@ class File(Source):
         *,
         read: Read = "auto",
         may_grow: bool = False,
-        map_span: int = MAP_SPAN,
         mountinfo: str | None = None,
     ) -> None:
-        """`status`: of `fd`, by whoever has just asked for it. `map_span`: bytes that a part maps at a time."""
+        """`status`: of `fd`, by whoever has just asked for it."""
         self.name = name
-        self.span = map_span
         self._fd = fd
         self._may_grow = may_grow
         self._guard = threading.Lock()
@@ -89,10 +87,6 @@ class File(Source):
     @property
     def reading(self) -> Reading:
         return "pread" if self._lease is None else "mmap"
-
-    @property
-    def map_span(self) -> int | None:
-        return None if self._lease is None else self.span
 
     @property
     def identity(self) -> tuple[int, ...]:
@@ -167,7 +161,7 @@ class File(Source):
         lease, self._lease = self._lease, None
         if lease is not None:
             for part in self._parts:
-                part.unmap()
+                part.wait_for_map()
             lease.release()
 
     @property
@@ -186,7 +180,6 @@ class FilePart(PartReader):
         self._start = start
         self._end = end
         self._lock = threading.Lock()
-        self._map: FileMap | None = None
         self._buffer: memoryview | None = None
         self._closed = False
 
@@ -194,7 +187,7 @@ class FilePart(PartReader):
         self._check(offset, length)
         end = offset + length
         while offset < end:
-            count = min(_MAP_WINDOW, self._file.span, end - offset)
+            count = min(MAP_WINDOW, end - offset)
             if not self._feed_mapped(offset, count, update):
                 count = min(HASH_WINDOW, count)
                 with self._read(offset, count) as view:
@@ -206,6 +199,18 @@ class FilePart(PartReader):
         if length > HASH_WINDOW:
             raise ValueError(f"a view of a file has at most {HASH_WINDOW} bytes, not {length}")
         return self._read(offset, length)
+
+    def is_cached(self, offset: int) -> bool:
+        self._check(offset, 1)
+        if _NOWAIT is None:
+            return True
+        try:
+            os.preadv(self.fileno, [bytearray(1)], offset, _NOWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:  # its file system cannot tell; what else is wrong, reading it will tell
+            pass
+        return True
 
     def at_hand(self, offset: int, length: int) -> memoryview | None:
         self._check(offset, length)
@@ -223,15 +228,14 @@ class FilePart(PartReader):
         self._file.forget(self)
 
     def shut(self) -> None:
-        self.unmap()
+        self.wait_for_map()
         self._closed = True
         self._buffer = None
 
-    def unmap(self) -> None:
+    def wait_for_map(self) -> None:
+        """Until what this reader has mapped is unmapped."""
         with self._lock:
-            if self._map is not None:
-                self._map.close()
-                self._map = None
+            pass
 
     def _check(self, offset: int, length: int) -> None:
         if self._closed:
@@ -247,27 +251,24 @@ class FilePart(PartReader):
             if lease is None:
                 return False
             if lease.is_intact():
-                window = self._window(offset, count)
-                if window is None:
-                    return False
-                with window:
-                    update(window)
-                return True
+                return self._map_and_feed(offset, count, update)
         self._file.serve_lease()
         return False
 
-    def _window(self, offset: int, count: int) -> memoryview | None:
-        if self._map is None or offset < self._map.offset or offset + count > self._map.end:
-            if self._map is not None:
-                self._map.close()
-                self._map = None
-            start = offset - offset % mmap.ALLOCATIONGRANULARITY
-            try:
-                self._map = FileMap(self.fileno, start, min(offset + self._file.span, self._end) - start)
-            except (OSError, ValueError) as error:  # ValueError: the file is shorter by now
-                _log.debug("no map of %r: %s", self._file.name, error)
-                return None
-        return self._map.window(offset, count)
+    def _map_and_feed(self, offset: int, count: int, update: Update) -> bool:
+        start = offset - offset % mmap.ALLOCATIONGRANULARITY
+        try:
+            file_map = FileMap(self.fileno, start, offset + count - start)
+        except (OSError, ValueError) as error:  # ValueError: the file is shorter by now
+            _log.debug("no map of %r: %s", self._file.name, error)
+            return False
+        with file_map:
+            window = file_map.window(offset, count)
+            if window is None:
+                return False
+            with window:
+                update(window)
+        return True
 
     def _read(self, offset: int, count: int) -> memoryview:
         buffer = self._buffer_of_its_own()

@@ -10,7 +10,7 @@ from typing import Final, cast, get_args
 from ..errors import SourceError, UsageError
 from .base import Source
 from .buffer import Buffer
-from .mapped_file import MAP_SPAN, File, Read, unreadable
+from .mapped_file import File, Read, unreadable
 
 _READS: Final = get_args(Read)
 _ACCEPTED: Final = (
@@ -30,24 +30,23 @@ _REFUSED: Final = (
 )
 
 
-def resolve(source: object, *, read: str = "auto", on_change: str = "error", map_span: int = MAP_SPAN) -> Source:
+def resolve(source: object, *, read: str = "auto", on_change: str = "error") -> Source:
     """Open what the caller passed; the caller of this closes it.
 
     `read` is for files: "mmap", "pread", or "auto" for a map where it is safe and pays. So is `on_change`: "prefix"
-    lets a file grow, and uploads what it had when it was opened. `map_span`: bytes that each reader of a file maps at a
-    time. UsageError: not something that can be a source. SourceError, with `errno`, and chained from the OSError: a
-    path that cannot be opened, or is no file.
+    lets a file grow, and uploads what it had when it was opened. UsageError: not something that can be a source.
+    SourceError, with `errno`, and chained from the OSError: a path that cannot be opened, or is no file.
     """
     if read not in _READS:
         raise UsageError(f"read={read!r} is not known: choose one of {', '.join(_READS)}")
     if isinstance(source, (str, os.PathLike)):
-        return _open(os.fspath(source), cast(Read, read), may_grow=on_change == "prefix", map_span=map_span)
+        return _open(os.fspath(source), cast(Read, read), may_grow=on_change == "prefix")
     if _has_buffer(source):
         return Buffer(source)
     raise UsageError(f"cannot upload from {type(source).__name__}: pass {_ACCEPTED}{_remedy(source)}")
 
 
-def _open(path: str | bytes, read: Read, *, may_grow: bool, map_span: int) -> File:
+def _open(path: str | bytes, read: Read, *, may_grow: bool) -> File:
     name = os.fsdecode(path)
     try:
         # Looked at before it is opened, as opening a FIFO or a device can wait, or do things; and again afterwards, for
@@ -66,7 +65,7 @@ def _open(path: str | bytes, read: Read, *, may_grow: bool, map_span: int) -> Fi
         raise unreadable(error, f"cannot open {name!r}") from error
     except ValueError as error:
         raise UsageError(f"{name!r} is no path: {error}") from error
-    return File(fd, name, status, read=read, may_grow=may_grow, map_span=map_span)
+    return File(fd, name, status, read=read, may_grow=may_grow)
 
 
 def _open_file(path: str | bytes) -> int:

@@ -61,9 +61,9 @@ class Body(ABC):
         """
 
     def while_blocked(self) -> bool:
-        """Called while the kernel has no room for more of a `FileRange`: some work of the body's own, of a millisecond
-        at most, after which the kernel is asked again; False: there is none, wait. What it raises is treated as what
-        `pieces` raises."""
+        """Called while the kernel has no room for more of a `FileRange`: some work of the body's own, about a
+        millisecond of it, after which the kernel is asked again. False: there is none left for this piece, wait. What
+        it raises is treated as what `pieces` raises."""
         return False
 
     def __iter__(self) -> Iterator[bytes]:

@@ -252,7 +252,6 @@ class Connection:
                 blocked_until = None
             # Less than was offered: the kernel is full, or, if it is not, says so at once.
             if self._work_of(body):
-                blocked_until = None
                 continue
             blocked_until = blocked_until or monotonic() + self._write_seconds
             if not self._wait_to_send(blocked_until):

@@ -1,8 +1,8 @@
 """Bytes on their way from the source to the socket, and their checksums.
 
-A piece of a file is sent first and hashed while the kernel has no room for more, so that the socket does not run empty
-meanwhile; of a view, whose memory is used again, it is the other way round. Either way the answer is awaited only when
-all is hashed.
+A piece of a file is handed to the kernel first, and hashed whenever that has no room for more, so that the socket does
+not run empty meanwhile. It is the other way round with a view, whose memory is used again, and with a piece that has to
+come from a disk: there the time counts as reading, not as sending. The answer is awaited only when all is hashed.
 
 Threads: a body belongs to the one that sends it.
 """
@@ -26,7 +26,7 @@ from .stages import StageTimes
 FILE_PIECE: Final = 8 * MiB
 # How far hashing may stay behind a kernel that never says that it is full.
 LAG: Final = 8 * MiB
-# What is hashed before the kernel is asked again whether it has room: 0.3 ms.
+# What is hashed before the kernel is asked again whether it has room, as much as is mapped at once: 0.3 ms.
 HASH_STEP: Final = 4 * MiB
 
 
@@ -76,26 +76,31 @@ class PartBody(Body):
         self._reader = reader
         try:
             for at, length in self._steps(FILE_PIECE):
-                self._hash_up_to(at - LAG)
+                self._hash_up_to(at - LAG, reader)
                 self._handed = at + length
+                if self.names and not reader.is_cached(at + length - 1):
+                    self._hash_up_to(self._handed, reader)
                 yield FileRange(fileno, at, length)
-            self._hash_up_to(self._handed)
+            self._hash_up_to(self._handed, reader)
         finally:
             self._reader = None
 
     def while_blocked(self) -> bool:
         if self._reader is None or self._hashed >= self._handed:
             return False
-        length = min(HASH_STEP, self._handed - self._hashed)
-        began, hashed = monotonic(), self.spent.checksum
-        self._reader.feed(self._hashed, length, self._update)
-        self.spent.read += monotonic() - began - (self.spent.checksum - hashed)
-        self._hashed += length
+        self._hash_some(self._reader)
         return True
 
-    def _hash_up_to(self, end: int) -> None:
+    def _hash_up_to(self, end: int, reader: PartReader) -> None:
         while self._hashed < end:
-            self.while_blocked()
+            self._hash_some(reader)
+
+    def _hash_some(self, reader: PartReader) -> None:
+        length = min(HASH_STEP, self._handed - self._hashed)
+        began, hashed = monotonic(), self.spent.checksum
+        reader.feed(self._hashed, length, self._update)
+        self.spent.read += monotonic() - began - (self.spent.checksum - hashed)
+        self._hashed += length
 
     def _views(self, reader: PartReader) -> Iterator[memoryview]:
         for at, length in self._steps(HASH_WINDOW):
@@ -128,5 +133,5 @@ class PartBody(Body):
     def hexdigests(self) -> dict[str, str]:
         """`digests`; where nobody told them, as a process that died before it could, the part is read once more."""
         if self.digests is None:
-            self.digests = {name: hash_range(self._source, self.part, name) for name in self.names}
+            self.digests = hash_range(self._source, self.part, *self.names)
         return self.digests

@@ -140,7 +140,7 @@ class PartTask:
         there = (
             None if self._job.processes is None else self._job.processes.hash_range(self.part, kind, self._job.cancel)
         )
-        return there or hash_range(self._job.source, self.part, kind)
+        return there or hash_range(self._job.source, self.part, kind)[kind]
 
     def receipt(self) -> PartReceipt:
         """After the part was stored, however that became known."""

@@ -39,13 +39,13 @@ _HEAD: Final = struct.Struct("!I")
 
 @dataclass(frozen=True)
 class Setup:
-    """The first message to a worker. `map_span`: None for a file that is not mapped. `cells`: where each lane's are.
-    `longest`: of an answer's body, so many bytes are of interest. After it come the descriptors: shared memory, source,
-    what a `Bandwidth` of `rate` is shared by (if there is one), a socket for each lane."""
+    """The first message to a worker. `cells`: where each lane's are. `longest`: of an answer's body, so many bytes
+    are of interest. After it come the descriptors: shared memory, source, what a `Bandwidth` of `rate` is shared by (if
+    there is one), a socket for each lane."""
 
     parent: int
     name: str
-    map_span: int | None
+    mapped: bool
     tls: Tls | None
     cells: tuple[int, ...]
     rate: float | None

@@ -232,9 +232,11 @@ class ProcessPool:
         """The least busy one's, of the workers and this process, as which None counts; a worker's if it is a tie."""
         with self._lock:
             while True:
-                free = [worker for worker in self._workers.values() if worker.idle and self._is_ready(worker)]
-                worker = min(free, key=lambda each: each.busy, default=None)
-                mine = self._here < SHARE * self._lanes_each and (worker is None or worker.busy > self._here)
+                ready = [worker for worker in self._workers.values() if self._is_ready(worker)]
+                worker = min((each for each in ready if each.idle), key=lambda each: each.busy, default=None)
+                # What is a worker's is this process's as long as that has not come up, or is gone.
+                share = SHARE * (1 + self._count - len(ready)) * self._lanes_each
+                mine = self._here < share and (worker is None or worker.busy > self._here)
                 if mine or self._alone():
                     self._here += 1
                     return None
@@ -393,10 +395,10 @@ class ProcessPool:
                 worker.idle.append(Lane(worker, Channel(near), first))
             ours.settimeout(SETUP_SECONDS)
             ours.sendall(json.dumps([each for each in sys.path if isinstance(each, str)]).encode() + b"\n")
-            span = self._source.map_span
+            mapped = self._source.reading == "mmap"
             limit = self._bandwidth
             rate = None if limit is None else limit.rate
-            worker.control.send(Setup(os.getpid(), self._source.name, span, self._tls, firsts, rate, MAX_BODY))
+            worker.control.send(Setup(os.getpid(), self._source.name, mapped, self._tls, firsts, rate, MAX_BODY))
             source = descriptor_of(self._source)
             assert source is not None
             shared = [self._memory, source] if limit is None else [self._memory, source, limit.fileno]

@@ -96,7 +96,7 @@ class ProcessTransport(httpx.BaseTransport):
             raise Cancelled(f"part {part.number} was not hashed: {error}") from error
         if outcome is None:
             try:
-                return hash_range(self._source, part, kind)
+                return hash_range(self._source, part, kind)[kind]
             finally:
                 self.pool.done_here()
         if outcome.failure is not None:

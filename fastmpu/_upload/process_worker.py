@@ -117,7 +117,7 @@ class Lane:
     def _outcome(self, ticket: Ticket) -> Outcome:
         if isinstance(ticket, Hash):
             try:
-                return Outcome({ticket.kind: hash_range(self._source, ticket.part, ticket.kind)})
+                return Outcome(hash_range(self._source, ticket.part, ticket.kind))
             except Exception as error:  # noqa: BLE001 - goes home
                 return Outcome(None, failure=Failure.of(error))
         return self._send(ticket)
@@ -213,10 +213,10 @@ def _descriptors(control: socket.socket, count: int) -> list[int]:
 def _source(inherited: int, setup: Setup) -> Source:
     """The same file, opened once more where it is to be mapped: a lease belongs to an open, and the parent would let go
     of its own while a map of ours is in use."""
-    if setup.map_span is not None:
+    if setup.mapped:
         try:
             own = os.open(f"/proc/self/fd/{inherited}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            mapped = File(own, setup.name, read="mmap", map_span=setup.map_span)
+            mapped = File(own, setup.name, read="mmap")
             os.close(inherited)
             return mapped
         except (OSError, UsageError):

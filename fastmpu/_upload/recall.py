@@ -110,7 +110,7 @@ def _other_bytes(noted: dict[int, str], source: Source, plan: Plan) -> str:
     acknowledged = list(numbers_of(noted, acknowledged=True))
     for number in {*acknowledged[:1], *acknowledged[-1:]}:
         for name, value in json.loads(noted[number]).items():
-            if hash_range(source, plan.parts[number - 1], name) != value:
+            if hash_range(source, plan.parts[number - 1], name)[name] != value:
                 return f"part {number} of the source has another {name} than it had"
     return ""
 
@@ -119,7 +119,7 @@ def stored_before(
     source: Source, part: PartRange, kinds: Iterable[str], noted: dict[str, str] | None = None
 ) -> PartReceipt:
     """The receipt of a part that an earlier job sent; hashed here where that job has not `noted` its checksums."""
-    checksums = noted or {kind: hash_range(source, part, kind) for kind in kinds}
+    checksums = noted or hash_range(source, part, *kinds)
     return PartReceipt(part.number, part.offset, part.length, checksums, attempts=0, seconds=0.0)
 
 

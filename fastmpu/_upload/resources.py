@@ -19,13 +19,9 @@ from .retry import RetryBudget
 from .throttle import Throttle
 from .trace import Trace
 
-# The most that one part in flight holds: a window's buffer and what TLS keeps of it, and with a map its span as well.
+# The most that one part in flight holds: a window's buffer and what TLS keeps of it, and with maps a window of those.
 READ_FOOTPRINT: Final = 1 * MiB
-MAP_FOOTPRINT: Final = 3 * MiB
-_LEAST_SPAN: Final = MAP_FOOTPRINT - READ_FOOTPRINT
-# Where memory is not bounded, few parts in flight map more at a time each, which costs less CPU (docs/performance.md).
-_MOST_SPAN: Final = 8 * MiB
-_MAPPED: Final = 32 * MiB
+MAP_FOOTPRINT: Final = 5 * MiB
 
 
 def bounded(options: UploadOptions) -> UploadOptions:
@@ -61,13 +57,6 @@ class Resources:
     lanes: Executor | None
     inline: UploadOptions
     """The same, for what a lane sends by itself."""
-
-    @property
-    def map_span(self) -> int:
-        """How many bytes each part in flight may map at a time."""
-        if self.options.max_memory is not None:
-            return _LEAST_SPAN
-        return max(_LEAST_SPAN, min(_MOST_SPAN, _MAPPED // self.options.max_concurrency))
 
     @classmethod
     def of(cls, options: UploadOptions, lanes: Executor | None = None) -> Resources:

@@ -50,9 +50,7 @@ def upload_steps(
     """
     chosen = resources.inline if in_lane else resources.options
     with ExitStack() as stack:
-        data = stack.enter_context(
-            resolve(source, read=chosen.read, on_change=chosen.on_change, map_span=resources.map_span)
-        )
+        data = stack.enter_context(resolve(source, read=chosen.read, on_change=chosen.on_change))
         stack.enter_context(LeaseGuard(data))
         plan = plan_for(data.size, chosen, target)
         if chosen.mode == "create" and target.exists():

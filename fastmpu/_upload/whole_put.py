@@ -84,7 +84,7 @@ class WholePut:
 
     def _checksum(self, content: memoryview | None, kind: str) -> str:
         if content is None:
-            return hash_range(self._job.source, self._whole, kind)
+            return hash_range(self._job.source, self._whole, kind)[kind]
         checksum = new_checksum(kind)
         checksum.update(content)
         return checksum.hexdigest()

@@ -155,39 +155,29 @@ def test_feeding_copies_nothing(make_file: MakeFile, read: str) -> None:
     assert peak < 64 * KiB + (HASH_WINDOW if read == "pread" else 0)
 
 
-@pytest.mark.parametrize(("span", "windows", "maps"), [(2, [2] * 10, 10), (8, [4] * 5, 3)])
-def test_how_much_is_mapped_at_a_time(
-    make_file: MakeFile,
-    mappable: None,
-    monkeypatch: pytest.MonkeyPatch,
-    span: int,
-    windows: list[int],
-    maps: int,
-) -> None:
-    """And no more than 4 MiB of it are read at once, since a writer may be waiting."""
-    made: list[FileMap] = []
+def test_whether_a_byte_is_cached(make_file: MakeFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked of the kernel, which reads it if it need not wait. Where that cannot tell nothing is done about it."""
+    raises: OSError | None = None
+    preadv = os.preadv
 
-    class Counted(FileMap):
-        def __init__(self, fd: int, offset: int, length: int) -> None:
-            super().__init__(fd, offset, length)
-            made.append(self)
+    def answered(fd: int, buffers: list[bytearray], offset: int, *flags: int) -> int:
+        assert flags == (os.RWF_NOWAIT,)
+        if raises is not None:
+            raise raises
+        return preadv(fd, buffers, offset)
 
-    monkeypatch.setattr(mapped_file, "FileMap", Counted)
-    path = make_file(20 * MiB)
-    views: list[int] = []
-    with resolve(path, read="mmap", map_span=span * MiB) as source, source.open_part(0, source.size) as part:
-        assert source.map_span == span * MiB
-        part.feed(0, source.size, lambda view: views.append(view.nbytes))
-    assert views == [each * MiB for each in windows]
-    assert len(made) == maps
-    assert max(each.end - each.offset for each in made) == span * MiB
-
-
-def test_what_is_not_mapped_has_no_span(make_file: MakeFile) -> None:
-    with resolve(make_file(), read="pread", map_span=8 * MiB) as source:
-        assert source.map_span is None
-    with resolve(b"memory") as source:
-        assert source.map_span is None
+    monkeypatch.setattr(os, "preadv", answered)
+    with resolve(make_file()) as source, source.open_part(0, 10) as part:
+        assert part.is_cached(9)
+        raises = BlockingIOError(errno.EAGAIN, "not now")
+        assert not part.is_cached(9)
+        raises = OSError(errno.EOPNOTSUPP, "cannot tell")
+        assert part.is_cached(9)
+        monkeypatch.setattr(mapped_file, "_NOWAIT", None)
+        raises = BlockingIOError(errno.EAGAIN, "nobody asks")
+        assert part.is_cached(9)
+    with resolve(b"memory") as source, source.open_part(0, 6) as part:
+        assert part.is_cached(5)
 
 
 def test_a_view_is_dead_after_its_update(make_file: MakeFile, read: str) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 import threading
+from array import array
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import crc32c
@@ -15,19 +18,24 @@ import pytest
 import fastmpu
 from fastmpu import mock
 from fastmpu._plan import PartRange
-from fastmpu._source import Source, resolve
+from fastmpu._source import PartReader, Source, mapped_file, resolve
 from fastmpu._transport import (
     BodyStream,
+    ConnectionPool,
     Exchange,
     FileRange,
+    Origin,
     Reply,
     ScriptedConnector,
     ScriptedStream,
+    Wire,
     ZeroCopyTransport,
 )
 from fastmpu._transport import Cancelled as CancelledExchange
 from fastmpu._upload import part_body
 from fastmpu._upload.part_body import PartBody
+from fastmpu._upload.process_messages import CELLS, Channel, Send
+from fastmpu._upload.process_worker import Lane
 from fastmpu.errors import Cancelled, SourceChangedError
 
 MIB = 1 << 20
@@ -141,14 +149,12 @@ class Watched(PartBody):
         self._connect = connect
         self._then = then
 
-    def while_blocked(self) -> bool:
+    def _hash_some(self, reader: PartReader) -> None:
         if not self.steps:
             self._then()
-        if not super().while_blocked():
-            return False
+        super()._hash_some(reader)
         sent = sum(piece.length for piece in self._connect.streams[0].sent if isinstance(piece, FileRange))
-        self.steps.append((min(4 * KIB * (len(self.steps) + 1), self.length), sent))
-        return True
+        self.steps.append((self._hashed, sent))
 
 
 def send(connect: ScriptedConnector, body: PartBody, **extensions: object) -> int:
@@ -187,6 +193,26 @@ def test_a_kernel_that_is_never_full_is_not_far_ahead(small: Path) -> None:
     assert body.digests == {"crc32c": f"{crc32c.crc32c(SMALL):08x}"}
     assert body.steps[0] == (4 * KIB, 16 * KIB)  # sent first
     assert max(sent - hashed for hashed, sent in body.steps) < 8 * KIB + 16 * KIB
+
+
+def test_what_lies_on_a_disk_is_hashed_first(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that waiting for the disk counts as reading, and a slow one is not taken for a slow network."""
+    asked: list[int] = []
+
+    def is_cached(part: mapped_file.FilePart, offset: int) -> bool:
+        asked.append(offset)
+        return offset < 32 * KIB  # the first two pieces are
+
+    monkeypatch.setattr(mapped_file.FilePart, "is_cached", is_cached)
+    connect = ScriptedStream.connector([OK])
+    with resolve(small) as source:
+        body = Watched(source, connect)
+        assert send(connect, body) == 200
+    assert body.digests == {"crc32c": f"{crc32c.crc32c(SMALL):08x}"}
+    assert asked == [16 * KIB - 1, 32 * KIB - 1, 48 * KIB - 1, 64 * KIB - 1, len(SMALL) - 1]  # each piece's last byte
+    assert (48 * KIB, 32 * KIB) in body.steps
+    assert (64 * KIB, 48 * KIB) in body.steps
+    assert body.steps[-1] == (len(SMALL), 64 * KIB)
 
 
 @pytest.mark.parametrize("accept", [1000, None])
@@ -253,3 +279,24 @@ def test_nothing_is_hashed_when_nobody_sends(small: Path) -> None:
             send(connect, body)
         assert [hashed for hashed, _ in body.steps] == [4 * KIB]
         assert not body.while_blocked()
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"), [(OK, True), (Reply(b"HTTP/1.1 507 x\r\nContent-Length: 0\r\n\r\n", at=20_000), False)]
+)
+def test_a_worker_process_tells_the_digests_of_whole_parts_only(small: Path, reply: bytes | Reply, told: bool) -> None:
+    """Else half a checksum would pass for a part's, should that turn out to be stored all the same."""
+    fields = [(b"Host", b"target"), (b"Content-Length", b"%d" % len(SMALL))]
+    with resolve(small) as source, closing(ConnectionPool(ScriptedStream.connector([reply]))) as pool:
+        part = PartRange(1, 0, source.size)
+        ticket = Send(part, ("crc32c",), Origin("http", "target", 80), "PUT", b"/o", fields, {"fence": 0.2})
+        cells = memoryview(array("Q", [0] * CELLS))
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            threading.Thread(target=Lane(Channel(theirs), cells, source, Wire(pool), None, 1000).serve).start()
+            channel = Channel(ours)
+            channel.send(ticket)
+            outcome = channel.receive()
+            ours.shutdown(socket.SHUT_RDWR)
+    assert outcome.checksums == ({"crc32c": f"{crc32c.crc32c(SMALL):08x}"} if told else None)
+    assert outcome.head.status == (200 if told else 507)

@@ -316,10 +316,10 @@ def test_a_disk_that_fails_in_the_middle(
     """EIO while reading: a SourceError with it, the upload aborted."""
     real = os.preadv
 
-    def fail(fd: int, buffers: list[memoryview], offset: int) -> int:
+    def fail(fd: int, buffers: list[memoryview], offset: int, *flags: int) -> int:
         if offset > 7 * MIB:
             raise OSError(errno.EIO, "Input/output error")
-        return real(fd, buffers, offset)
+        return real(fd, buffers, offset, *flags)
 
     monkeypatch.setattr(os, "preadv", fail)
     with pytest.raises(SourceError, match="Input/output") as caught:
