@@ -3,17 +3,19 @@
     python -m bench.sdk_vs_fastmpu                      # 1 GiB, 16 MiB x 4, against a mock cluster in its own process
     AIS_ENDPOINT=http://host:8080 python -m bench.sdk_vs_fastmpu
 
-Prints median (minimum-maximum) of each, and ratios run by run, which hold when the machine's speed drifts.
+Prints median (minimum-maximum) of each, and ratios run by run, which hold when the machine's speed drifts. The bucket
+`bench` is made for each run, and removed with what is in it.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import random
 from contextlib import nullcontext
 
 from bench.measure import Cost, MiB, in_a_child, mock_cluster, print_machine, random_file, spread
-from bench.upload_job import RIVALS, make_bucket
+from bench.upload_job import RIVALS, make_bucket, remove_bucket
 
 
 def main() -> None:
@@ -33,12 +35,15 @@ def main() -> None:
     costs: dict[str, list[Cost]] = {who: [] for who in options.only}
     with nullcontext(live) if live else mock_cluster() as endpoint, random_file(options.size * MiB) as path:
         assert endpoint
-        make_bucket(endpoint)
+        chance = random.Random(1)
         for run in range(options.runs + 1):
-            for who in costs:
+            # In an order of its own, into an empty bucket: who came first, or replaced what a mock held, paid for it.
+            for who in chance.sample(list(costs), len(costs)):
+                make_bucket(endpoint)
                 cost = in_a_child(
                     "bench.upload_job", who, endpoint, str(path), str(options.part_size * MiB), str(options.workers)
                 )
+                remove_bucket(endpoint)
                 if run:
                     costs[who].append(cost)
     gigabytes = options.size * MiB / 1e9
