@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import random
 import sys
 import threading
 from collections.abc import Iterator
@@ -59,6 +60,20 @@ def test_crc32c_keeps_its_leading_zeros() -> None:
     checksum.update(memoryview(data))
     assert len(checksum.hexdigest()) == 8
     assert int(checksum.hexdigest(), 16) == crc32c.crc32c(data)
+
+
+@pytest.mark.parametrize("offset", [0, 1, 63])
+@pytest.mark.parametrize(
+    "length", [1, 255, 16_382, 16_383, 16_384, 32_767, 65_535, 65_536, 65_537, 131_072, (1 << 20) + 3, (5 << 20) + 7]
+)
+def test_crc32c_is_that_of_another_library(length: int, offset: int) -> None:
+    """At the lengths where another way is taken, here or there, wherever in memory it begins, and as a continuation."""
+    data = memoryview(random.Random(length).randbytes(length + offset))[offset:]
+    checksum = new_checksum("crc32c")
+    checksum.update(data)
+    assert checksum.hexdigest() == f"{crc32c.crc32c(data):08x}"
+    checksum.update(data)
+    assert checksum.hexdigest() == f"{crc32c.crc32c(data, crc32c.crc32c(data)):08x}"
 
 
 @pytest.mark.parametrize("name", NAMES)
