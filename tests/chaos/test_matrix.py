@@ -117,6 +117,10 @@ def test_cell(case: Case, wanted: list[str], survived: bool) -> None:
     """Nothing is lost, nothing is left, nothing hangs; and trouble that passes is survived."""
     verdict = judge(replace(case, faults=tuple(wanted)))
     assert verdict.bad == []
+    if survived and "timed out" in verdict.message:
+        # A busy machine that stops for 0.3 s looks like a cluster that does. What is the client's fault comes again.
+        verdict = judge(replace(case, faults=tuple(wanted)))
+        assert verdict.bad == []
     if survived:
         assert verdict.outcome == "success", verdict.message
     delays = [float(str(parse_fault(each).parameters.get("ms") or 0.0)) / 1000 for each in wanted]
