@@ -37,7 +37,6 @@ _HEAD_READ_SIZE: Final = 64 * 1024
 _WITH_HEAD: Final = 64 * 1024  # bytes of a body; what does not fit into one segment of loopback
 _BODY_READ_SIZE: Final = 256 * 1024
 _T = TypeVar("_T")
-_U = TypeVar("_U")
 
 
 class Connection:
@@ -304,7 +303,7 @@ class Connection:
     def _work_of(self, body: Body) -> bool:
         return self._of_the_body(body.while_blocked)
 
-    def _of_the_body(self, call: Callable[[], _U]) -> _U:
+    def _of_the_body(self, call: Callable[[], _T]) -> _T:
         began = monotonic()
         try:
             return call()
