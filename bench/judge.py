@@ -68,7 +68,7 @@ def by_fastmpu(cluster: mock.Cluster, case: Case) -> Iterator[Send]:
     """Our client, with its timeouts shortened, and by an Uploader if there is more than one object. A cleanup run takes
     parts of old uploads only: so these are old."""
     age = 0.0 if "cleanup_now" in " ".join(case.faults) else pipeline.OLD_UPLOAD
-    share = patch.object(process_pool, "SHARE", int(case.mixed))
+    share = patch.multiple(process_pool, SHARE=int(case.mixed), START_AFTER=0.0)
     with patch.object(pipeline, "OLD_UPLOAD", age), share, client_of(cluster) as client:
         bucket = client.bucket(BUCKET)
         if case.batch > 1:

@@ -15,8 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 import fastmpu
+from fastmpu._upload import process_pool
 from fastmpu._upload.journal import Journal
 
+process_pool.START_AFTER = 0.0  # who is killed soon is to have workers
 PART_SIZE = 64 * 1024
 IN_FLIGHT = 3
 TARGET = "ais://bucket/object"

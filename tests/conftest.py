@@ -15,6 +15,7 @@ from canary import leaks
 
 import fastmpu
 from fastmpu import mock
+from fastmpu._upload import process_pool
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -78,6 +79,12 @@ def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_head_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uploads in stories are short; those with worker processes are about them."""
+    monkeypatch.setattr(process_pool, "START_AFTER", 0.0)
 
 
 @pytest.fixture(scope="session")

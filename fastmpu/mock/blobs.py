@@ -2,7 +2,7 @@
 
 In memory a large blob is an anonymous shared map of its own: its pages go back to the system when the last user lets
 go, and they count as shared memory, not as the heap of the process that happens to run the mock. All targets together
-may be bounded by a `Budget`. In a directory bytes pass through one buffer per thread. A sink has such a buffer only: it
+may be bounded by a `Budget`. In a directory bytes pass through one buffer per writer. A sink has such a buffer only: it
 counts and forgets, and cannot be read.
 
 A blob that is unlinked while somebody reads or writes it behaves as a file does: that somebody is not disturbed.
@@ -35,7 +35,7 @@ __all__ = [
     "out_of_space",
 ]
 
-_WINDOW = 512 << 10  # large enough that a switch of threads costs little, small enough to stay in the cache
+_WINDOW = 1 << 20  # threads take turns at the interpreter once a window; larger ones leave the cache
 _MAP_FROM = 128 << 10  # smaller blobs are cheaper on the heap
 
 
@@ -148,17 +148,19 @@ class _MemoryBlob:
 
 
 class _Buffers:
-    """One window per thread."""
+    """Windows for those who write at the moment; the last one that was given back goes out first, warm as it is."""
 
     def __init__(self) -> None:
-        self._local = threading.local()
+        self._free: list[memoryview] = []
 
-    def own(self) -> memoryview:
-        """The calling thread's."""
-        if not hasattr(self._local, "view"):
-            self._local.view = memoryview(mmap.mmap(-1, _WINDOW))
-        view: memoryview = self._local.view
-        return view
+    def take(self) -> memoryview:
+        try:
+            return self._free.pop()
+        except IndexError:
+            return memoryview(mmap.mmap(-1, _WINDOW))
+
+    def give_back(self, buffer: memoryview) -> None:
+        self._free.append(buffer)
 
 
 class BlobsInSink:
@@ -179,7 +181,7 @@ class _SunkBlob:
         self._buffers = buffers
 
     def writer(self) -> Writer:
-        return _SinkWriter(self._buffers.own())
+        return _SinkWriter(self._buffers)
 
     def send(self, wire: Wire, offset: int, size: int) -> None:
         raise ConnectionError("a sink keeps no bytes")
@@ -192,8 +194,9 @@ class _SunkBlob:
 
 
 class _SinkWriter:
-    def __init__(self, buffer: memoryview) -> None:
-        self._buffer = buffer
+    def __init__(self, buffers: _Buffers) -> None:
+        self._buffers = buffers
+        self._buffer = buffers.take()
 
     def window(self, offset: int) -> memoryview:
         return self._buffer
@@ -202,7 +205,7 @@ class _SinkWriter:
         """It is forgotten."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        self._buffers.give_back(self._buffer)
 
 
 class BlobsInDirectory:
@@ -242,7 +245,7 @@ class FileBlob:
         self._buffers = buffers
 
     def writer(self) -> Writer:
-        return _FileWriter(self.path, self._buffers.own())
+        return _FileWriter(self.path, self._buffers)
 
     def read(self, offset: int, size: int) -> bytes:
         with self.path.open("rb") as file:
@@ -261,9 +264,10 @@ class FileBlob:
 
 
 class _FileWriter:
-    def __init__(self, path: Path, buffer: memoryview) -> None:
+    def __init__(self, path: Path, buffers: _Buffers) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        self._buffer = buffer
+        self._buffers = buffers
+        self._buffer = buffers.take()
 
     def window(self, offset: int) -> memoryview:
         return self._buffer
@@ -277,4 +281,5 @@ class _FileWriter:
             raise out_of_space(error) from error
 
     def close(self) -> None:
+        self._buffers.give_back(self._buffer)
         os.close(self._descriptor)

@@ -118,6 +118,37 @@ def test_nothing_waits_for_the_start(
     assert max(here) == 4
 
 
+@pytest.mark.parametrize(("start_after", "started"), [(60.0, False), (0.2, True)])
+def test_workers_are_started_when_an_upload_has_lasted(
+    obj: fastmpu.Object,
+    source: Path,
+    cluster: mock.Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+    here: list[int],
+    start_after: float,
+    started: bool,
+) -> None:
+    """One that is over by then has none, and does not wait for the moment either."""
+    monkeypatch.setattr(process_pool, "START_AFTER", start_after)
+    starts: list[float] = []
+    start = process_pool.ProcessPool._started
+    began = time.monotonic()
+
+    def noted(pool: process_pool.ProcessPool, index: int) -> process_pool.Worker:
+        starts.append(time.monotonic() - began)
+        return start(pool, index)
+
+    monkeypatch.setattr(process_pool.ProcessPool, "_started", noted)
+    with cluster.faults.add("late_response", **{**SLOW, "ms": 100}):
+        receipt = send(obj, source)
+    assert time.monotonic() - began < 30
+    assert (receipt.engine, receipt.verified) == ("process", "head")
+    assert obj.get_reader().read_all() == DATA
+    assert bool(starts) is started
+    assert min(starts, default=start_after) >= start_after
+    assert (len(here) == 32) is not started
+
+
 def test_the_checksum_of_a_part_that_was_begun_here_and_stored_by_a_worker(
     cluster: mock.Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
