@@ -35,10 +35,11 @@ logger = logging.getLogger("fastmpu")
 
 
 class Parked(NamedTuple):
-    """`resume` is called once with whether `put` went to the owner of its name: with True it must be quick."""
+    """`resume` is called once with whether `put` went to the owner of its name: with True it must be quick. What it
+    gives is called after it, and tells whoever waits."""
 
     put: Put
-    resume: Callable[[bool], object]
+    resume: Callable[[bool], Callable[[], object]]
 
 
 class Proofs:
@@ -97,7 +98,7 @@ class Proofs:
                 if self._held < self._most:
                     return
                 other = self._doubtful.popleft()
-            other.resume(False)
+            other.resume(False)()
 
     def ended(self) -> None:
         """One that was parked."""
@@ -113,16 +114,21 @@ class Proofs:
                 one = self._doubtful.popleft()
             except IndexError:
                 return
-            one.resume(False)
+            one.resume(False)()
 
     def _prove(self) -> None:
         while batch := self._take():
-            doubtful = []
+            doubtful: list[Parked] = []
+            tell: list[Callable[[], object]] = []
             for one, proved in zip(batch, self._proved(batch), strict=True):
                 if proved:
-                    one.resume(True)
+                    tell.append(one.resume(True))
                 else:
                     doubtful.append(one)
+            # All in one go. Who waits for one after the other would wake for each, and have the interpreter as soon as
+            # a file is closed here: two threads on two cores that hand it over, object by object.
+            for each in tell:
+                each()
             if doubtful:
                 with self._lock:
                     self._doubtful += doubtful

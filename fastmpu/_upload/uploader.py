@@ -114,6 +114,8 @@ class _Stop:
 class Transfer(Future[Receipt]):
     """One upload of an `Uploader`: a future, for `result()`, `add_done_callback`, `concurrent.futures.as_completed`."""
 
+    _guard = threading.Lock()  # of `_callbacks`; one for all, since it is held for an instant and there are thousands
+
     def __init__(self, uri: str, total: int):
         super().__init__()
         self.uri = uri
@@ -121,20 +123,18 @@ class Transfer(Future[Receipt]):
         self._stop = _Stop()
         self._upload: Upload | None = None  # while it is under way: it holds the source, and maybe its bytes
         self._last: ProgressEvent | None = None  # how far it was when it ended
-        self._guard = threading.Lock()  # of the next two
-        self._callbacks: list[Callable[[Future[Receipt]], object]] = []
-        self._called = False
+        self._callbacks: tuple[Callable[[Future[Receipt]], object], ...] | None = ()  # None: they are being called
 
     def add_done_callback(self, fn: Callable[[Future[Receipt]], object]) -> None:
         """As a Future's. `fn` is called after the result is there, and may take its time."""
         # Not the Future's own, which are called by whoever sets the result.
         with self._guard:
-            if not self._called:
-                self._callbacks.append(fn)
+            if self._callbacks is not None:
+                self._callbacks = (*self._callbacks, fn)
                 return
         self._call([fn])
 
-    def _set(self, outcome: Receipt | BaseException) -> list[Callable[[Future[Receipt]], object]]:
+    def _set(self, outcome: Receipt | BaseException) -> Iterable[Callable[[Future[Receipt]], object]]:
         """The end. What is to be called now."""
         if self._upload is not None:
             self._last = self._upload.snapshot()
@@ -144,9 +144,8 @@ class Transfer(Future[Receipt]):
         else:
             self.set_exception(outcome)
         with self._guard:
-            self._called = True
-            callbacks, self._callbacks = self._callbacks, []
-        return callbacks
+            callbacks, self._callbacks = self._callbacks, None
+        return callbacks or ()
 
     def _call(self, callbacks: Iterable[Callable[[Future[Receipt]], object]]) -> None:
         for callback in callbacks:
@@ -332,7 +331,7 @@ class Uploader:
                 progress=None if progress is None else partial(self._report, transfer, progress),
                 cancel=transfer._stop,
                 in_lane=not large,
-                started=lambda upload: setattr(transfer, "_upload", upload),
+                started=partial(setattr, transfer, "_upload"),
             )
         )
 
@@ -353,11 +352,11 @@ class Uploader:
         self._proofs.gone()
         self._tell(transfer, outcome)
 
-    def _resume(self, transfer: Transfer, steps: Steps, proved: bool) -> None:
-        """Once it is proved, in the small lane. What is not proved, in any lane."""
+    def _resume(self, transfer: Transfer, steps: Steps, proved: bool) -> Callable[[], object]:
+        """Once it is proved, in the small lane. What is not proved, in any lane. What it gives tells the transfer."""
         outcome = _end_of(partial(to_the_end, steps, lambda put: False, proved))
         self._proofs.ended()
-        self._tell(transfer, outcome)
+        return partial(self._tell, transfer, outcome)
 
     def _tell(self, transfer: Transfer, outcome: Receipt | BaseException) -> None:
         callbacks = transfer._set(outcome)
@@ -371,7 +370,7 @@ class Uploader:
         else:
             self._for_users(transfer, [lambda _: progress(event)])
 
-    def _for_users(self, transfer: Transfer, functions: list[Callable[[Future[Receipt]], object]]) -> None:
+    def _for_users(self, transfer: Transfer, functions: Iterable[Callable[[Future[Receipt]], object]]) -> None:
         """Functions of theirs may take long, and wait for what the small lane does: it never calls them."""
         if waiter() is None:
             transfer._call(functions)

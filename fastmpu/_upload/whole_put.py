@@ -95,7 +95,7 @@ class WholePut:
         self._exchange = exchange = Exchange()
         body = self._job.body(self._whole, on_piece=self._meter.tick) if content is None else BufferBody(content)
         try:
-            put = self._target.put_body(body, checksum=checksum, exchange=exchange, cancel=self._job.cancel)
+            reply, put = self._target.put_body(body, checksum=checksum, exchange=exchange, cancel=self._job.cancel)
         finally:
             self.attempts += exchange.resent
             self.bytes_sent += exchange.handed
@@ -106,7 +106,7 @@ class WholePut:
             self.spent.sent(exchange)
             if self._job.resources.trace is not None:
                 self._job.resources.trace.attempt(self._target.uri, exchange, self.attempts)
-        headers = {name.lower(): value.decode("latin-1") for name, value in reversed(put.reply.fields)}
+        headers = {name.lower(): value.decode("latin-1") for name, value in reversed(reply.fields)}
         if not any(name.startswith(b"ais-") for name in headers):
             return ""
         stored = headers.get(b"ais-checksum-type", "").replace("xxhash2", "xxhash")  # one value, two names

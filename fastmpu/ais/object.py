@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 
@@ -73,18 +73,17 @@ def _checksum_headers(checksum: Any) -> dict[str, str]:
     return {"ais-checksum-type": kind, "ais-checksum-value": value}
 
 
-@dataclass(frozen=True)
-class Put:
-    """A put's answer, and the target that gave it."""
+class Put(NamedTuple):
+    """What of a put is to be proved: the target that has answered it, and the name's digest, if there is one. Not the
+    answer, with all that belongs to it: thousands of puts wait for their proof."""
 
-    reply: Reply
-    _origin: Origin
-    _name_digest: int | None
+    origin: Origin
+    name_digest: int | None
 
     def at_owner(self, cluster_map: ClusterMap) -> bool:
         """Whether that target owns the name by this map: only there the object is found again (reliability S8). False
         where that is not ours to compute, as for a backend's objects."""
-        return self._name_digest is not None and self._origin in cluster_map.owner(self._name_digest)
+        return self.name_digest is not None and self.origin in cluster_map.owner(self.name_digest)
 
 
 class Object:
@@ -113,7 +112,8 @@ class Object:
         `checksum` is (type, lower-case hex), as in ("crc32c", "e3069283"): AIStore checks it before it stores, and
         raises ChecksumRefusedError. A put may be repeated freely; it replaces the object.
         """
-        return self.put_body(BufferBody(flat_view(data, self.uri)), checksum=checksum).reply.as_httpx()
+        reply, _ = self.put_body(BufferBody(flat_view(data, self.uri)), checksum=checksum)
+        return reply.as_httpx()
 
     def put_body(
         self,
@@ -122,9 +122,9 @@ class Object:
         checksum: tuple[str, str] | None = None,
         exchange: Exchange | None = None,
         cancel: Any = None,
-    ) -> Put:
-        """`put` for a body of the transport's. A put whose checksum equals the stored object's is answered without any
-        `Ais-` header and has stored and checked nothing (protocol 4.1)."""
+    ) -> tuple[Reply, Put]:
+        """`put` for a body of the transport's: the answer, and what is to be proved. A put whose checksum equals the
+        stored object's is answered without any `Ais-` header and has stored and checked nothing (protocol 4.1)."""
         headers = {}
         if checksum is not None:
             headers = _checksum_headers(checksum)
@@ -132,7 +132,7 @@ class Object:
         # Each put asks anew: a stale redirect would store the object where nobody finds it (reliability S8).
         node = self._endpoint.locate(self._messages.put({}), body.length)
         reply = self._endpoint.send(node, message, body, body.length, exchange=exchange, cancel=cancel)
-        return Put(reply, node.origin, self._name_digest)
+        return reply, Put(node.origin, self._name_digest)
 
     @cached_property
     def _name_digest(self) -> int | None:
