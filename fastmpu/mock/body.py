@@ -26,6 +26,12 @@ __all__ = ["Body", "Sink"]
 DRAIN_LIMIT = 256 << 10
 _LINE_LIMIT = 4096
 _SCRATCH = 64 << 10
+# Seconds in which a receiver that is alone looks for more before it sleeps, as Go's scheduler does before it parks a
+# thread: on the same machine, to be woken costs the sender more than what it has sent. With others it would keep the
+# interpreter from them.
+_WATCH = 20e-6
+
+_receiving: set[Body] = set()  # all threads'; adding and discarding are one step of the interpreter each
 
 
 class Sink(Protocol):
@@ -90,12 +96,18 @@ class Body:
     def receive(self, writer: Writer, *sinks: Sink) -> None:
         """All of the body into a blob, window by window; each is given to the sinks while it is in the cache."""
         offset = 0
-        while size := self.read_into(window := writer.window(offset)):
-            data = window[:size]
-            writer.keep(offset, data)
-            for sink in sinks:
-                sink.update(data)
-            offset += size
+        _receiving.add(self)
+        try:
+            while size := self.read_into(window := writer.window(offset)):
+                data = window[:size]
+                writer.keep(offset, data)
+                for sink in sinks:
+                    sink.update(data)
+                offset += size
+                if self._left and len(_receiving) == 1:
+                    self._wire.watch_for_bytes(_WATCH)
+        finally:
+            _receiving.discard(self)
 
     def settle(self, *, closing: bool) -> bool:
         """Deal with what nobody read, before the answer goes out. True if the connection has to close after it."""

@@ -145,6 +145,9 @@ class TlsWire(Wire):
             for _ in range(1 if self.socket.version() == "TLSv1.3" else 2):
                 self._lane.travel()
 
+    def watch_for_bytes(self, seconds: float) -> None:
+        """What has come may have been read already, and wait to be decrypted."""
+
     def end_output(self) -> None:
         self._say_goodbye()
         _Plain.shutdown(self.socket, socket.SHUT_WR)

@@ -125,6 +125,16 @@ class Wire:
         self._lane.received(size)
         return size
 
+    def watch_for_bytes(self, seconds: float) -> None:
+        """Wait at most so long, without sleeping, until there is something to read."""
+        if self._lane is not None:
+            return  # a slow line is waited for
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        end = time.perf_counter() + seconds
+        while not poll.poll(0) and time.perf_counter() < end:
+            pass
+
     def read_line(self, limit: int) -> bytes:
         """Bytes up to a line feed, for chunked encoding; ValueError if there is none within `limit`."""
         while (end := self._ahead.find(b"\n", 0, limit)) < 0:
