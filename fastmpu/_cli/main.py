@@ -102,7 +102,7 @@ def cp(
     read: Annotated[str | None, typer.Option(help="How files are read: auto, mmap or pread.")] = None,
     engine: Annotated[str | None, typer.Option(help="auto, thread, process or inline.")] = None,
     processes: Annotated[
-        int | None, typer.Option(help="Workers of --engine process, beside this one; default: one for each other core.")
+        int | None, typer.Option(help="Workers of --engine process, after a second; default: one for each other core.")
     ] = None,
     journal: Annotated[
         str | None,

@@ -2,7 +2,8 @@
 share of the lanes.
 
 The parent sends, too, since starting an interpreter takes time in which nothing else would, and since it is a process
-less to start. It does all of it at first, as an upload that is over by then needs no worker, and if no worker is left.
+less to start. It does all of it in the first second, since an upload that is over by then has not paid for a worker,
+and if no worker is left.
 
 Processes: at most `processes`, each started with nothing but a socket as its standard input; what it needs comes over
 that: paths to import from, descriptors, settings. No argument and no variable of the environment says anything.
