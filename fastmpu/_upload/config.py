@@ -53,8 +53,8 @@ class UploadOptions:
     caller's thread, one part after the other; "auto" takes threads unless SHA-256 or TLS make many cores worth it.
     `checksum`: what is computed while sending. CRC32C ("auto") is what the proof by HEAD needs; "xxhash" adds each
     part's XXH64 to the receipt (and is what plain PUTs are checked with); "none" leaves only the size to be proved.
-    `verify`: "head" compares size and
-    checksum with the cluster's own, "read" reads the object back, "size" compares only the size, "none" nothing.
+    `verify`: "head" compares size and checksum with the cluster's own, "read" reads the object back, "size" compares
+    only the size, "none" nothing.
     `read`: how files are read. `mode="create"`: refuse an object that exists (looked up first, so not atomic).
     `on_error="keep"`: leave the parts of a failed upload on the cluster instead of aborting. `retry`: for requests that
     the cluster refused in so many words, or that never reached it. `on_change="prefix"`: a file that only grows is
