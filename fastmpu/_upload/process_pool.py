@@ -62,8 +62,8 @@ from .process_messages import (
 from .shared_memory import shared_memory
 
 SHARE = 1  # of the work is this process's, as workers count; 0 in stories about workers
-# Seconds that an upload has to last before workers are started; 0 in stories about both. A start costs 0.08 s of CPU,
-# which is a fifth of what 1 GiB takes on a fast network, and is nothing once a second has gone.
+# Seconds of sending before workers are started; 0 in stories about both. A start costs 0.08 s of CPU, which is a fifth
+# of what 1 GiB takes on a fast network, and little once a second has gone.
 START_AFTER = 1.0
 LEAST_SILENCE: Final = 10 * BEAT_SECONDS  # a busy machine skips beats
 TICK: Final = 0.025  # seconds; with the transport's own look every 50 ms, what is cancelled ends within 75
@@ -243,6 +243,8 @@ class ProcessPool:
                 mine = self._here < share and (worker is None or worker.busy > self._here)
                 if mine or self._alone():
                     self._here += 1
+                    if self._here == 1:
+                        self._changed.notify_all()
                     return None
                 if worker is not None:
                     worker.busy += 1
@@ -281,9 +283,8 @@ class ProcessPool:
             # A worker is born with them blocked, and ignores them from its first line on. Ours come to other threads.
             signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
         try:
-            if SHARE:
-                with self._lock:
-                    self._changed.wait_for(lambda: self._closing, START_AFTER)
+            if SHARE and START_AFTER:
+                self._let_this_process_begin()
             looked = time.monotonic()
             while True:
                 with self._lock:
@@ -314,6 +315,14 @@ class ProcessPool:
                 workers = list(self._workers.values())
                 self._changed.notify_all()
             self._end(workers)
+
+    def _let_this_process_begin(self) -> None:
+        """Wait for as long as it is to be alone: from its first ticket on, and until there is one afterwards. What
+        comes before and after the parts, as a proof that reads all of them back, has no use for workers."""
+        with self._lock:
+            self._changed.wait_for(lambda: self._closing or self._here)
+            self._changed.wait_for(lambda: self._closing, START_AFTER)
+            self._changed.wait_for(lambda: self._closing or self._here)
 
     def _look(self, lane: Lane) -> None:
         """Carry what has changed. Ends a worker that does not listen."""

@@ -114,8 +114,6 @@ class _Stop:
 class Transfer(Future[Receipt]):
     """One upload of an `Uploader`: a future, for `result()`, `add_done_callback`, `concurrent.futures.as_completed`."""
 
-    _guard = threading.Lock()  # of `_callbacks`; one for all, since it is held for an instant and there are thousands
-
     def __init__(self, uri: str, total: int):
         super().__init__()
         self.uri = uri
@@ -123,6 +121,7 @@ class Transfer(Future[Receipt]):
         self._stop = _Stop()
         self._upload: Upload | None = None  # while it is under way: it holds the source, and maybe its bytes
         self._last: ProgressEvent | None = None  # how far it was when it ended
+        self._guard = threading.Lock()  # of the next one
         self._callbacks: tuple[Callable[[Future[Receipt]], object], ...] | None = ()  # None: they are being called
 
     def add_done_callback(self, fn: Callable[[Future[Receipt]], object]) -> None:
@@ -179,7 +178,8 @@ class Uploader:
     `client`, or `endpoint` and `token` for one of its own, as in `upload`. `options` are the fields of UploadOptions,
     for all uploads; its bounds, as `max_concurrency`, `max_memory` and `max_bandwidth`, hold for all of them together.
     With `engine="inline"` nothing runs in other threads: `submit` returns when the upload has ended. With
-    `engine="process"` large sources follow one another, each with worker processes of its own.
+    `engine="process"` large sources follow one another, each with worker processes of its own, if sending it takes more
+    than a second.
 
     Close it, or use it as a context manager: that waits for all transfers, or, if an exception is on its way, cancels
     them first. A failed transfer tells only by its `result()`.

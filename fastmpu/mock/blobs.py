@@ -265,9 +265,9 @@ class FileBlob:
 
 class _FileWriter:
     def __init__(self, path: Path, buffers: _Buffers) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         self._buffers = buffers
         self._buffer = buffers.take()
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
 
     def window(self, offset: int) -> memoryview:
         return self._buffer

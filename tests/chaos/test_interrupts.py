@@ -38,6 +38,11 @@ TROUBLE = [
 PROMISED = 2.5  # seconds from the signal to the end
 TRIES = 3  # neighbours make a run slow now and then; what is slow by itself is slow each time
 AT_ONCE = 0.5
+# The command, with worker processes from the start.
+PROGRAM = (
+    "from fastmpu._upload import process_pool; process_pool.START_AFTER = 0.0; "
+    "from fastmpu._cli.main import main; main()"
+)
 DEAD = "stall_at(op=part, byte=1000, ms=forever, times=always)"  # no answer, whatever a fence does
 
 
@@ -45,7 +50,7 @@ def command(cluster: mock.Cluster, path: Path, *options: str) -> subprocess.Pope
     """`fastmpu cp`, in a process of its own, with two parts in flight."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("FASTMPU_", "AIS_"))}
     return subprocess.Popen(
-        [sys.executable, "-m", "fastmpu", "cp", "-p", "64KiB", "-c", "2", *options, str(path), "ais://bucket/object"],
+        [sys.executable, "-c", PROGRAM, "cp", "-p", "64KiB", "-c", "2", *options, str(path), "ais://bucket/object"],
         env={**environment, "AIS_ENDPOINT": cluster.endpoint},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
