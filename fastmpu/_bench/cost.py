@@ -20,7 +20,7 @@ from pathlib import Path
 from .._sizes import KiB
 from ..errors import FastMPUError
 
-LOOK_EVERY = 0.1  # seconds; a look goes through all threads, and finds the most that each child ever had
+LOOK_EVERY = 0.1  # seconds; a look goes through all threads, and finds the most that each child has had
 
 
 @dataclass(frozen=True)

@@ -263,14 +263,12 @@ class FileBlob:
         self.path.unlink(missing_ok=True)
 
 
-class _FileWriter:
-    def __init__(self, path: Path, buffers: _Buffers) -> None:
-        self._buffers = buffers
-        self._buffer = buffers.take()
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+class _FileWriter(_SinkWriter):
+    """The same window, whose bytes are written to a file."""
 
-    def window(self, offset: int) -> memoryview:
-        return self._buffer
+    def __init__(self, path: Path, buffers: _Buffers) -> None:
+        super().__init__(buffers)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
 
     def keep(self, offset: int, data: memoryview) -> None:
         try:
@@ -281,5 +279,5 @@ class _FileWriter:
             raise out_of_space(error) from error
 
     def close(self) -> None:
-        self._buffers.give_back(self._buffer)
+        super().close()
         os.close(self._descriptor)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -14,7 +15,16 @@ from itertools import count
 from fastmpu.mock import Cluster
 
 SECONDS = 10.0
+SOON = 5.0
 _NUMBERS = count(1)
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    """Whether it becomes true within a moment: a handler ends, and notes it, after its client has gone."""
+    end = time.monotonic() + SOON
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.002)
+    return holds()
 
 
 @dataclass

@@ -6,28 +6,18 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
-from talk import Call, Talk
+from talk import SOON, Call, Talk, eventually
 
 from fastmpu.mock import Cluster
 from fastmpu.mock.server import Server
 from fastmpu.mock.wire import Wire
 
-SOON = 5.0  # seconds
-
 
 def threads_of_connections() -> list[str]:
     return [thread.name for thread in threading.enumerate() if re.fullmatch(r"mock-.*-.*:\d+", thread.name)]
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    end = time.monotonic() + SOON
-    while not holds() and time.monotonic() < end:
-        time.sleep(0.002)
-    return holds()
 
 
 def put(call: Call, talk: Talk, name: str, marker: str, body: bytes) -> int:

@@ -6,11 +6,11 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import crc32c
 import pytest
-from talk import Call, Talk, Upload, ask
+from talk import Call, Talk, Upload, ask, eventually
 
 from fastmpu.mock import Cluster
 
@@ -27,16 +27,6 @@ def talk() -> Iterator[Talk]:
 def fixed() -> Iterator[Talk]:
     with Cluster(targets=2, quirks="fixed") as cluster:
         yield Talk(cluster)
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    """Whether it becomes true within a moment: a handler ends after its client has gone."""
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.005)
-    return False
 
 
 def reset(call: Call) -> None:
